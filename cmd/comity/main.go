@@ -1,0 +1,26 @@
+// Command comity is the one binary of the project: it runs ledgers and witnesses, pays and is paid, and checks.
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/comity-ledger/comity/cmd/internal/cli"
+)
+
+func main() { os.Exit(cli.Main(root())) }
+
+// root puts the command groups together; each is a package of its own under cmd/internal.
+func root() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "comity",
+		Short: "A settlement ledger for allied nations",
+		Long: `Comity is a settlement ledger for allied nations: amounts, parties and the payment graph stay hidden from everyone who
+runs or copies a ledger, and zero-knowledge proofs keep it honest all the same.
+
+Exit codes: 0 done, 1 failed, 2 wrong use or input, 3 refused by name, 4 not reachable or "try later", 5 a check failed.`,
+	}
+	cmd.CompletionOptions.HiddenDefaultCmd = true
+	return cmd
+}
