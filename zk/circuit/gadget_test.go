@@ -18,6 +18,8 @@ import (
 	"github.com/consensys/gnark/frontend/cs/r1cs"
 	"github.com/consensys/gnark/logger"
 	"github.com/rs/zerolog"
+
+	"github.com/comity-ledger/comity/zk"
 )
 
 func TestMain(m *testing.M) {
@@ -117,7 +119,7 @@ func elements(ns []uint8) []fr.Element {
 	return out
 }
 
-var nativePermutation = poseidon2.NewPermutation(hashWidth, fullRounds, partialRounds)
+var nativePermutation = poseidon2.NewPermutation(zk.HashWidth, zk.HashFullRounds, zk.HashPartialRounds)
 
 func nativeCompress(x, y, z fr.Element) fr.Element {
 	s := []fr.Element{x, y, z}

@@ -19,8 +19,8 @@ const (
 	returnLane = 1001
 )
 
-// indicesPerLane 32-bit input indices fit one field element.
-const indicesPerLane = 7
+// slotsPerLane 32-bit input slots fit one field element.
+const slotsPerLane = 7
 
 // Leg is the statement of one leg. All five circuits are this one with other
 // sizes. Every field below Public is secret; there is no hint anywhere, so
@@ -66,9 +66,10 @@ type Leg struct {
 
 // Input is a note to spend, or a dummy: value 0 under any path.
 type Input struct {
-	Value [valueBits]frontend.Variable // bits
-	Rho   frontend.Variable
-	Path  []Level
+	Value        [valueBits]frontend.Variable // bits
+	ValueInverse frontend.Variable            // of the value, or anything where it is 0
+	Rho          frontend.Variable
+	Path         []Level
 }
 
 // Output is a note to create. Its rho comes out of the keystream.
@@ -97,7 +98,7 @@ type shape struct {
 }
 
 func (s shape) senders() int {
-	if s.inputs > indicesPerLane {
+	if s.inputs > slotsPerLane {
 		return 3
 	}
 	return 2
@@ -164,15 +165,19 @@ func (l *Leg) Define(api frontend.API) error {
 
 	// 1. Inputs: members of the note tree unless worth 0, one nullifier each.
 	inputValues := make([]frontend.Variable, s.inputs)
-	indices := make([]frontend.Variable, s.inputs)
+	slots := make([]frontend.Variable, s.inputs)
 	for i, note := range l.Inputs {
 		inputValues[i] = c.number("S1.valueBits", note.Value[:])
 		cm := c.compress(pack(inputValues[i], p), own, note.Rho)
 		root := c.climb("S1", cm, note.Path)
 		c.zero("S1.membership", inputValues[i], c.Sub(root, in(inNoteRoot)))
-		indices[i] = c.index("S1", note.Path)
-		position := c.Add(c.Mul(in(inTree), power(32)), indices[i], power(48))
+		index := c.index("S1", note.Path)
+		position := c.Add(c.Mul(in(inTree), power(32)), index, power(48))
 		c.public("S1.nullifier", l.Public, s.nullifier(i), c.compress(l.NullifierKey, cm, position))
+		// What oversight is told of the input: 0 of a dummy, index+1 of a note.
+		spends := c.Mul(inputValues[i], note.ValueInverse)
+		c.zero("S1.spends", inputValues[i], c.Sub(1, spends))
+		slots[i] = c.Mul(spends, c.Add(index, 1))
 	}
 
 	// 2. The owner signed ctx.
@@ -248,9 +253,9 @@ func (l *Leg) Define(api frontend.API) error {
 	}
 	lane := c.lanes(k, senderLane)
 	c.public("S6.sender0", l.Public, inSender, c.Add(own, lane[0]))
-	c.public("S6.sender1", l.Public, inSender+1, c.Add(c.packIndices(indices[:min(s.inputs, indicesPerLane)]), lane[1]))
-	if s.inputs > indicesPerLane {
-		c.public("S6.sender2", l.Public, inSender+2, c.Add(c.packIndices(indices[indicesPerLane:]), lane[2]))
+	c.public("S6.sender1", l.Public, inSender+1, c.Add(c.packSlots(slots[:min(s.inputs, slotsPerLane)]), lane[1]))
+	if s.inputs > slotsPerLane {
+		c.public("S6.sender2", l.Public, inSender+2, c.Add(c.packSlots(slots[slotsPerLane:]), lane[2]))
 	}
 
 	// 7. So can the reader of p, or oversight again where p is 0. Reader keys
@@ -278,11 +283,11 @@ func (l *Leg) Define(api frontend.API) error {
 	return nil
 }
 
-// packIndices packs input indices, 32 bits each, the first lowest.
-func (c *checks) packIndices(indices []frontend.Variable) frontend.Variable {
-	terms := make([]frontend.Variable, len(indices))
-	for i, index := range indices {
-		terms[i] = c.Mul(index, power(uint(32*i)))
+// packSlots packs input slots, 32 bits each, the first lowest.
+func (c *checks) packSlots(slots []frontend.Variable) frontend.Variable {
+	terms := make([]frontend.Variable, len(slots))
+	for i, slot := range slots {
+		terms[i] = c.Mul(slot, power(uint(32*i)))
 	}
 	return c.sum(terms...)
 }

@@ -7,18 +7,12 @@ import (
 	"github.com/consensys/gnark-crypto/ecc/bls12-381/fr"
 	"github.com/consensys/gnark-crypto/ecc/bls12-381/fr/poseidon2"
 	"github.com/consensys/gnark/frontend"
-)
 
-// Poseidon2 parameters of zk/SPEC.md: width 3, x^5, 8 full and 56 partial
-// rounds, constants of gnark-crypto's published derivation.
-const (
-	hashWidth     = 3
-	fullRounds    = 8
-	partialRounds = 56
+	"github.com/comity-ledger/comity/zk"
 )
 
 var roundKeys = sync.OnceValue(func() [][]*big.Int {
-	p := poseidon2.NewParameters(hashWidth, fullRounds, partialRounds)
+	p := poseidon2.NewParameters(zk.HashWidth, zk.HashFullRounds, zk.HashPartialRounds)
 	keys := make([][]*big.Int, len(p.RoundKeys))
 	for i, row := range p.RoundKeys {
 		keys[i] = make([]*big.Int, len(row))
@@ -38,10 +32,10 @@ var roundKeys = sync.OnceValue(func() [][]*big.Int {
 // the parameters per call.
 func (c *checks) permute(s [3]frontend.Variable) [3]frontend.Variable {
 	keys := roundKeys()
-	const half = fullRounds / 2
+	const half = zk.HashFullRounds / 2
 	s = c.mixFull(s, keys[0])
-	for r := range fullRounds + partialRounds {
-		full := r < half || r >= half+partialRounds
+	for r := range zk.HashFullRounds + zk.HashPartialRounds {
+		full := r < half || r >= half+zk.HashPartialRounds
 		var next []*big.Int
 		if r+1 < len(keys) {
 			next = keys[r+1]
@@ -119,14 +113,6 @@ func (c *checks) lanes(k frontend.Variable, index int) [3]frontend.Variable {
 	return out
 }
 
-// tag is the domain-and-length tag of zk/SPEC.md: the integer of the 26 bytes
-// 0x01, name padded with zeros to 24, n.
-func tag(name string, n int) *big.Int {
-	var b [26]byte
-	b[0] = 1
-	copy(b[1:25], name)
-	b[25] = byte(n)
-	return new(big.Int).SetBytes(b[:])
-}
+func tag(name string, n int) *big.Int { return bigOf(zk.TagElement(name, n)) }
 
 func bigOf(e fr.Element) *big.Int { return e.BigInt(new(big.Int)) }
