@@ -2,7 +2,8 @@ package circuit
 
 import (
 	"math/big"
-	"math/rand/v2"
+	"math/rand"
+	randv2 "math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -38,22 +39,6 @@ type forger struct {
 	*Leg
 	honest *circuittest.Leg
 	rng    *rand.Rand
-}
-
-func (f *forger) random() fr.Element {
-	var e fr.Element
-	e.SetBigInt(bigOf(randomElementV2(f.rng)))
-	return e
-}
-
-func randomElementV2(rng *rand.Rand) fr.Element {
-	var b [64]byte
-	for i := range b {
-		b[i] = byte(rng.Uint32())
-	}
-	var e fr.Element
-	e.SetBytes(b[:])
-	return e
 }
 
 // value reads an assigned variable.
@@ -95,7 +80,7 @@ func sum(a, b fr.Element) fr.Element { a.Add(&a, &b); return a }
 func mul(a, b fr.Element) fr.Element { a.Mul(&a, &b); return a }
 func div(a, b fr.Element) fr.Element { a.Div(&a, &b); return a }
 
-// limit sets the headroom that the leg's values now leave.
+// headroom sets the headroom that the leg's values now leave.
 func (f *forger) headroom() {
 	room := sub(value(f.Limit), value(f.Public[inRedeemed]))
 	for i, o := range f.Outputs {
@@ -153,7 +138,7 @@ func (f *forger) sign(nonce twistededwards.PointAffine, k *big.Int, of func(dige
 func itself(digest *big.Int) *big.Int { return digest }
 
 func (f *forger) nonce() (*big.Int, twistededwards.PointAffine) {
-	k := new(big.Int).Mod(bigOf(f.random()), zk.ScalarOrder())
+	k := new(big.Int).Mod(bigOf(randomElement(f.rng)), zk.ScalarOrder())
 	var p twistededwards.PointAffine
 	p.ScalarMultiplicationBase(k)
 	return k, p
@@ -177,8 +162,9 @@ func (f *forger) noEarmark() {
 	f.Entry, f.MaySet, f.MayRelease = 0, 1, 1
 }
 
-// spend replaces input 0 by a note of the owner that may not exist, worth more,
-// and gives the difference to the change output.
+// inflate replaces an input by a note of the owner that does not exist, worth
+// more, and gives the difference to the change output. It returns the
+// commitment of the new note.
 func (f *forger) inflate(input int, more uint64) (foreign fr.Element) {
 	w := &f.honest.Witness
 	note := w.Inputs[input].Note
@@ -266,8 +252,7 @@ var falsehoods = []falsehood{
 		var before twistededwards.PointAffine
 		before.X.SetZero()
 		before.Y.SetOne()
-		for j, table := range baseTable(fixedWindow, windows)[:windows-1] {
-			_ = j
+		for _, table := range baseTable(fixedWindow, windows)[:windows-1] {
 			last := table[len(table)-1]
 			var p twistededwards.PointAffine
 			p.X.SetBigInt(last.x)
@@ -404,12 +389,11 @@ var falsehoods = []falsehood{
 	{"S4.hiddenProgramme", "a programme shown by a leg that issues nothing", plain, change(inProgramme), false},
 
 	// Statement 5.
-	{"S5.programmeBits", "a programme beyond 64 bits", circuittest.Options{Circuit: zk.Transfer, Programme: 7, Dummies: 2}, func(f *forger) {
-		// Of value 0, and with a reader: the note's tag is the only victim.
+	{"S5.programmeBits", "a programme beyond 64 bits", circuittest.Options{Circuit: zk.Transfer, Programme: 7, Dummies: 2, Release: true, Rights: wild}, func(f *forger) {
+		// It breaks the note's tag, under a readers' tree that holds such a
+		// programme. No honest ledger's does: this assertion is the second lock.
 		p := sum(pow2(64), element(7))
 		cheat(f.Programme[:], p)
-		cheat(f.Alternative[:], p)
-		f.Entry = sum(p, p)
 		f.ProgrammeInverse = div(element(1), p)
 		f.Public[inReadersRoot] = rootOf(f.leafOf(f.Reader, p), f.Reading)
 	}, false},
@@ -502,7 +486,7 @@ func rootOf(leaf fr.Element, path []Level) fr.Element {
 
 func trueLeg(t testing.TB, o circuittest.Options, seed byte) *circuittest.Leg {
 	t.Helper()
-	leg, err := circuittest.Build(rand.NewChaCha8([32]byte{seed}), o)
+	leg, err := circuittest.Build(randv2.NewChaCha8([32]byte{seed}), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -556,7 +540,7 @@ func TestEveryAssertionIsNeeded(t *testing.T) {
 			honest := trueLeg(t, f.leg, 1)
 			l := assigned(t, honest)
 			if f.lie != nil {
-				f.lie(&forger{T: t, Leg: l, honest: honest, rng: rand.New(rand.NewPCG(1, 2))})
+				f.lie(&forger{T: t, Leg: l, honest: honest, rng: rand.New(rand.NewSource(1))})
 			}
 			if !f.keep {
 				compute(t, l)
@@ -574,6 +558,71 @@ func TestEveryAssertionIsNeeded(t *testing.T) {
 				t.Fatalf("with %s the false witness is accepted", f.assertion)
 			}
 		})
+	}
+}
+
+// The group law holds on the curve alone: off it, "c*AK" is some function of c,
+// and what is signed is nobody's choice. With the challenge cut to 8 bits, so
+// that guessing it takes 256 tries, a key off the curve signs without a secret.
+func TestKeyOffTheCurveIsRefused(t *testing.T) {
+	const short = 8
+	honest := trueLeg(t, circuittest.Options{Circuit: zk.Transfer, Dummies: 2}, 1)
+	l := assigned(t, honest)
+	l.size.challenge = short
+
+	key := Point{element(5), element(7)}
+	own := zk.Hash("own", element(5), element(7), value(l.NullifierKey))
+	l.Key = key
+	leaf := zk.Hash("reg", own, element(1), value(l.Limit), value(l.Rights))
+	l.Public[inRegistryRoot] = rootOf(leaf, l.Registration)
+	computed := func(c *checks, in []frontend.Variable) []frontend.Variable {
+		start := c.negate(c.mulShort(in[:short], key))
+		p := c.mulFixed(in[short:], fixedWindow, &start)
+		return []frontend.Variable{p.X, p.Y}
+	}
+	rng := rand.New(rand.NewSource(2))
+	for try := 0; ; try++ {
+		if try == 10_000 {
+			t.Fatal("no luck in 10,000 tries")
+		}
+		in := make([]fr.Element, short+scalarBits)
+		for i := range in {
+			in[i] = element(rng.Int63() & 1)
+		}
+		r := evaluate(t, computed, "", in)
+		digest := bigOf(zk.Hash("sig", r[0], r[1], element(5), element(7), value(l.Public[inCtx])))
+		lucky := true
+		for i := range short {
+			lucky = lucky && element(int64(digest.Bit(i))) == in[i]
+		}
+		if !lucky {
+			continue
+		}
+		l.Nonce = Point{r[0], r[1]}
+		for i := range l.Challenge {
+			l.Challenge[i] = digest.Bit(i)
+		}
+		for i := range l.Response {
+			l.Response[i] = in[short+i]
+		}
+		break
+	}
+	compute(t, l)
+
+	without := empty(l.size)
+	without.hooks = &hooks{omit: "S2.keyOnCurve"}
+	cs, err := compile(without)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := solve(cs, l); err != nil {
+		t.Fatalf("without S2.keyOnCurve the false witness should solve: %v", err)
+	}
+	if cs, err = compile(empty(l.size)); err != nil {
+		t.Fatal(err)
+	}
+	if solve(cs, l) == nil {
+		t.Fatal("a key off the curve is accepted")
 	}
 }
 
