@@ -14,12 +14,22 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
+
+	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
+	"github.com/comity-ledger/comity/settlement/entry"
 )
 
 type refusal struct{ code string }
 
 func (r refusal) Error() string       { return r.code + ": detail" }
 func (r refusal) RefusalCode() string { return r.code }
+
+func wire(code connect.Code, name string) error {
+	err := connect.NewError(code, errors.New(name))
+	detail, _ := connect.NewErrorDetail(&ledgerv1.ErrorDetail{Code: name})
+	err.AddDetail(detail)
+	return err
+}
 
 func tree(run func(cmd *cobra.Command) error) *cobra.Command {
 	root := &cobra.Command{Use: "comity"}
@@ -41,6 +51,9 @@ func TestErrorsMapToExitCodes(t *testing.T) {
 		"success":             {args: []string{"group", "leaf"}, want: OK},
 		"plain error":         {args: []string{"group", "leaf"}, err: errors.New("x"), want: Failure},
 		"refusal":             {args: []string{"group", "leaf"}, err: wrap(refusal{"nullifier_spent"}), want: Refused},
+		"ledger's refusal":    {args: []string{"group", "leaf"}, err: wrap(entry.Refuse(entry.Expired, "x")), want: Refused},
+		"over the wire":       {args: []string{"group", "leaf"}, err: wrap(wire(connect.CodeUnknown, "proof_invalid")), want: Refused},
+		"later over the wire": {args: []string{"group", "leaf"}, err: wrap(wire(connect.CodeUnknown, "try_later")), want: Unavailable},
 		"try later":           {args: []string{"group", "leaf"}, err: wrap(refusal{"try_later"}), want: Unavailable},
 		"unreachable":         {args: []string{"group", "leaf"}, err: wrap(connect.NewError(connect.CodeUnavailable, errors.New("x"))), want: Unavailable},
 		"deadline":            {args: []string{"group", "leaf"}, err: wrap(context.DeadlineExceeded), want: Unavailable},

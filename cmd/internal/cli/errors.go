@@ -4,33 +4,50 @@ import (
 	"errors"
 
 	"connectrpc.com/connect"
+
+	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
+	"github.com/comity-ledger/comity/settlement/entry"
 )
 
-// coder is a refusal of the ledger or of the wallet: it names itself.
-type coder interface{ RefusalCode() string }
+// named is an error that names itself as a refusal, such as a wallet's.
+type named interface{ RefusalCode() string }
 
-// fromRefusal recognises a refusal made in this process.
+// fromRefusal recognises a refusal made in this process, by the ledger's rules or by a wallet's.
 func fromRefusal(err error) (Code, string, bool) {
-	var c coder
-	if !errors.As(err, &c) {
+	name := string(entry.CodeOf(err))
+	if n := named(nil); name == "" && errors.As(err, &n) {
+		name = n.RefusalCode()
+	}
+	if name == "" {
 		return 0, "", false
 	}
-	if c.RefusalCode() == "try_later" {
-		return Unavailable, c.RefusalCode(), true
-	}
-	return Refused, c.RefusalCode(), true
+	return codeOfName(name), name, true
 }
 
-// fromConnect maps an error that came over the wire without our own refusal detail.
+func codeOfName(name string) Code {
+	if name == string(entry.TryLater) {
+		return Unavailable
+	}
+	return Refused
+}
+
+// fromConnect maps an error that came over the wire: a refusal has its name in an ErrorDetail, anything else is sorted by code.
 func fromConnect(err error) (Code, string, bool) {
-	var c *connect.Error
-	if !errors.As(err, &c) {
+	var wire *connect.Error
+	if !errors.As(err, &wire) {
 		return 0, "", false
 	}
-	switch c.Code() {
+	for _, d := range wire.Details() {
+		if m, err := d.Value(); err == nil {
+			if detail, ok := m.(*ledgerv1.ErrorDetail); ok && detail.GetCode() != "" {
+				return codeOfName(detail.GetCode()), detail.GetCode(), true
+			}
+		}
+	}
+	switch wire.Code() {
 	case connect.CodeUnavailable, connect.CodeDeadlineExceeded, connect.CodeResourceExhausted:
 		return Unavailable, "", true
-	case connect.CodeInvalidArgument, connect.CodeFailedPrecondition, connect.CodeAlreadyExists, connect.CodePermissionDenied, connect.CodeOutOfRange:
+	case connect.CodeInvalidArgument, connect.CodeFailedPrecondition, connect.CodeAlreadyExists, connect.CodePermissionDenied, connect.CodeOutOfRange, connect.CodeNotFound:
 		return Refused, "", true
 	}
 	return Failure, "", true

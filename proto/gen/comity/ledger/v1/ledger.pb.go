@@ -1152,7 +1152,7 @@ func (*GetReceiptRequest_Id) isGetReceiptRequest_Entry() {}
 // GetReceiptResponse holds the receipt.
 type GetReceiptResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The binary encoding of the receipt: entry, inclusion proof and cosigned checkpoint.
+	// The receipt as C2SP tlog-proof text: entry, inclusion proof and cosigned checkpoint.
 	Receipt []byte `protobuf:"bytes,1,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	// Index of the entry in the log.
 	EntryIndex    uint64 `protobuf:"varint,2,opt,name=entry_index,json=entryIndex,proto3" json:"entry_index,omitempty"`
