@@ -43,7 +43,7 @@ type Record struct {
 	Version     uint8  `json:"version"`
 	Constraints int    `json:"constraints"`
 	Inputs      int    `json:"inputs"`
-	Digest      Hex    `json:"digest"`      // of the constraints, see Digest
+	Digest      Hex    `json:"digest"`      // of the constraints, see qap.Digest
 	System      Hex    `json:"system"`      // SHA-256 of gnark's encoding of the compiled circuit
 	Fingerprint Hex    `json:"fingerprint"` // of the verifying key
 }

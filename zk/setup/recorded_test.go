@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/comity-ledger/comity/zk"
+	"github.com/comity-ledger/comity/zk/setup/internal/qap"
 	"github.com/comity-ledger/comity/zk/setup/internal/trapdoor"
 	"github.com/comity-ledger/comity/zk/verifier"
 )
@@ -98,7 +99,7 @@ func TestCompilingTwiceGivesTheSameBytes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if da != db || Digest(a) != Digest(b) {
+	if da != db || qap.Digest(a) != qap.Digest(b) {
 		t.Error("digests differ")
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/comity-ledger/comity/zk"
 	"github.com/comity-ledger/comity/zk/circuit"
+	"github.com/comity-ledger/comity/zk/setup/internal/qap"
 	"github.com/comity-ledger/comity/zk/verifier"
 )
 
@@ -118,7 +119,7 @@ func Compile(id zk.CircuitID) (*cs.R1CS, error) {
 	return r, nil
 }
 
-// systemDigest is the SHA-256 of gnark's encoding of a compiled circuit. Unlike Digest it changes when a hint does, so that a
+// systemDigest is the SHA-256 of gnark's encoding of a compiled circuit. Unlike qap.Digest it changes when a hint does, so that a
 // cached circuit never solves in an outdated way.
 func systemDigest(r *cs.R1CS) ([]byte, [32]byte, error) {
 	var b bytes.Buffer
@@ -129,22 +130,22 @@ func systemDigest(r *cs.R1CS) ([]byte, [32]byte, error) {
 }
 
 // describe returns the record of a compiled circuit and its verifying key.
-func describe(id zk.CircuitID, r *cs.R1CS) (Record, *verifier.VerifyingKey, *program, error) {
+func describe(id zk.CircuitID, r *cs.R1CS) (Record, *verifier.VerifyingKey, *qap.Program, error) {
 	_, system, err := systemDigest(r)
 	if err != nil {
 		return Record{}, nil, nil, err
 	}
-	p, err := development(r, id)
+	p, _, err := qap.Development(r, id)
 	if err != nil {
 		return Record{}, nil, nil, err
 	}
-	vk, err := p.verifyingKey(id, zk.CircuitVersion)
+	vk, err := p.VerifyingKey(id, zk.CircuitVersion)
 	if err != nil {
 		return Record{}, nil, nil, err
 	}
 	return Record{
 		Circuit: id.String(), ID: uint8(id), Version: zk.CircuitVersion, Constraints: r.GetNbConstraints(), Inputs: vk.Inputs(),
-		Digest: Digest(r), System: system, Fingerprint: Hex(vk.Fingerprint()),
+		Digest: qap.Digest(r), System: system, Fingerprint: Hex(vk.Fingerprint()),
 	}, vk, p, nil
 }
 
@@ -187,7 +188,7 @@ func (c *Cache) keys(ctx context.Context, id zk.CircuitID, record Record, compil
 	if got != record {
 		return nil, fmt.Errorf("%v: %w", id, ErrChanged)
 	}
-	k = &ProvingKey{Circuit: id, System: r, Key: p.provingKey(c.progress)}
+	k = &ProvingKey{Circuit: id, System: r, Key: p.ProvingKey(c.progress)}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/consensys/gnark/logger"
 
 	"github.com/comity-ledger/comity/zk"
+	"github.com/comity-ledger/comity/zk/setup/internal/qap"
 	"github.com/comity-ledger/comity/zk/verifier"
 )
 
@@ -70,16 +71,16 @@ func gnarkKey(vk *verifier.VerifyingKey) *gnark.VerifyingKey {
 
 func TestKeysOfOurSetUpServeGnark(t *testing.T) {
 	r := mustToy(t)
-	p, err := development(r, zk.Transfer)
+	p, _, err := qap.Development(r, zk.Transfer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	vk, err := p.verifyingKey(zk.Transfer, 1)
+	vk, err := p.VerifyingKey(zk.Transfer, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var calls int
-	pk := p.provingKey(func(_ string, done, total int) {
+	pk := p.ProvingKey(func(_ string, done, total int) {
 		calls++
 		if done > total {
 			t.Errorf("progress %d of %d", done, total)
@@ -133,11 +134,11 @@ func TestKeysOfOurSetUpServeGnark(t *testing.T) {
 func TestKeysDependOnTheCircuitAndItsDigest(t *testing.T) {
 	r := mustToy(t)
 	key := func(id zk.CircuitID) verifier.Fingerprint {
-		p, err := development(r, id)
+		p, _, err := qap.Development(r, id)
 		if err != nil {
 			t.Fatal(err)
 		}
-		vk, err := p.verifyingKey(id, 1)
+		vk, err := p.VerifyingKey(id, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,9 +154,9 @@ func TestKeysDependOnTheCircuitAndItsDigest(t *testing.T) {
 	if key(zk.Transfer) != key(zk.Transfer) {
 		t.Error("one circuit has two keys")
 	}
-	before := Digest(r)
+	before := qap.Digest(r)
 	r.Coefficients[len(r.Coefficients)-1].SetUint64(987654321)
-	if Digest(r) == before {
+	if qap.Digest(r) == before {
 		t.Error("a changed coefficient does not change the digest")
 	}
 }
@@ -181,7 +182,7 @@ func TestCircuitWithACommitmentIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := development(system.(*cs.R1CS), zk.Transfer); !errors.Is(err, ErrCommitment) {
+	if _, _, err := qap.Development(system.(*cs.R1CS), zk.Transfer); !errors.Is(err, qap.ErrCommitment) {
 		t.Error(err)
 	}
 }

@@ -1,4 +1,7 @@
-package setup
+// Package qap turns a compiled circuit and a trapdoor into Groth16 keys.
+//
+// It owns the arithmetic of the set-up; where trapdoors come from, where keys are kept and which are recorded is zk/setup's.
+package qap
 
 import (
 	"crypto/sha256"
@@ -25,7 +28,7 @@ import (
 // does not know them.
 var ErrCommitment = errors.New("circuit uses a commitment")
 
-// program is the quadratic arithmetic program of a circuit, evaluated at the trapdoor. The set-up is that of Groth16 (ePrint
+// Program is the quadratic arithmetic program of a circuit, evaluated at the trapdoor. The set-up is that of Groth16 (ePrint
 // 2016/260, section 3.2) with the smallest subgroup of 2^k-th roots of unity that has room for every constraint as domain.
 //
 // With u_i, v_i, w_i the polynomials of wire i, t(X) = X^N - 1 the vanishing polynomial, and wires 0..l public, the keys hold
@@ -34,7 +37,7 @@ var ErrCommitment = errors.New("circuit uses a commitment")
 //	Kv = (beta u_i + alpha v_i + w_i)(tau) / gamma G1,  i <= l
 //	Kp = (beta u_i + alpha v_i + w_i)(tau) / delta G1,  i > l
 //	Z  = tau^j t(tau) / delta G1,    j < N-1
-type program struct {
+type Program struct {
 	td     *trapdoor.Trapdoor
 	domain *fft.Domain
 	public int          // number of public wires, the constant one included
@@ -42,11 +45,12 @@ type program struct {
 	k      []fr.Element // per wire, divided by gamma or delta
 }
 
-func newProgram(r *cs.R1CS, td *trapdoor.Trapdoor) (*program, error) {
+// New evaluates the polynomials of every wire at the trapdoor.
+func New(r *cs.R1CS, td *trapdoor.Trapdoor) (*Program, error) {
 	if info, ok := r.CommitmentInfo.(constraint.Groth16Commitments); !ok || len(info) > 0 {
 		return nil, ErrCommitment
 	}
-	p := &program{td: td, domain: fft.NewDomain(uint64(r.GetNbConstraints())), public: r.GetNbPublicVariables()}
+	p := &Program{td: td, domain: fft.NewDomain(uint64(r.GetNbConstraints())), public: r.GetNbPublicVariables()}
 	if uint64(r.GetNbConstraints()) > p.domain.Cardinality {
 		return nil, fmt.Errorf("%d constraints do not fit a domain of %d", r.GetNbConstraints(), p.domain.Cardinality)
 	}
@@ -72,8 +76,8 @@ func newProgram(r *cs.R1CS, td *trapdoor.Trapdoor) (*program, error) {
 	return p, nil
 }
 
-// verifyingKey makes the verifying key alone: a few milliseconds.
-func (p *program) verifyingKey(id zk.CircuitID, version uint8) (*verifier.VerifyingKey, error) {
+// VerifyingKey makes the verifying key alone: a few milliseconds.
+func (p *Program) VerifyingKey(id zk.CircuitID, version uint8) (*verifier.VerifyingKey, error) {
 	k := verifier.Key{Circuit: id, Version: version, K: make([]curve.G1Affine, p.public)}
 	for i := range k.K {
 		k.K[i].ScalarMultiplicationBase(bigInt(&p.k[i]))
@@ -91,9 +95,9 @@ func (p *program) verifyingKey(id zk.CircuitID, version uint8) (*verifier.Verify
 
 func bigInt(x *fr.Element) *big.Int { return x.BigInt(new(big.Int)) }
 
-// provingKey makes the proving key, in the layout that gnark's prover reads: A and B leave out wires whose polynomial is zero, and
+// ProvingKey makes the proving key, in the layout that gnark's prover reads: A and B leave out wires whose polynomial is zero, and
 // Z is in bit-reversed order.
-func (p *program) provingKey(report Progress) *groth16.ProvingKey {
+func (p *Program) ProvingKey(report func(stage string, done, total int)) *groth16.ProvingKey {
 	pk := &groth16.ProvingKey{Domain: *p.domain}
 	u, infA := dropZeros(p.u)
 	v, infB := dropZeros(p.v)
@@ -130,7 +134,7 @@ func (p *program) provingKey(report Progress) *groth16.ProvingKey {
 
 // vanishing returns tau^j t(tau) / delta in bit-reversed order of j, without the last: the quotient has degree at most N-2, and
 // the index whose bits are all one is its own reverse.
-func (p *program) vanishing() []fr.Element {
+func (p *Program) vanishing() []fr.Element {
 	size := int(p.domain.Cardinality)
 	one := fr.One()
 	var z, deltaInv fr.Element
@@ -242,12 +246,16 @@ func Digest(r *cs.R1CS) [32]byte {
 	return [32]byte(h.Sum(nil))
 }
 
-// development returns the program of a compiled circuit under the development trapdoor.
-func development(r *cs.R1CS, id zk.CircuitID) (*program, error) {
+// Development returns the program of a compiled circuit under the development trapdoor, and that trapdoor.
+func Development(r *cs.R1CS, id zk.CircuitID) (*Program, *trapdoor.Trapdoor, error) {
 	td := trapdoor.Derive(trapdoor.DevelopmentSeed, id, zk.CircuitVersion, Digest(r))
-	p, err := newProgram(r, &td)
+	p, err := New(r, &td)
 	if err != nil {
-		return nil, fmt.Errorf("set up %v: %w", id, err)
+		return nil, nil, fmt.Errorf("set up %v: %w", id, err)
 	}
-	return p, nil
+	return p, &td, nil
 }
+
+// PublicWeights returns (beta u_i + alpha v_i + w_i)(tau) / gamma for the public wires: the discrete logarithms of the verifying
+// key's K, which only a simulator has a use for.
+func (p *Program) PublicWeights() []fr.Element { return p.k[:p.public] }
