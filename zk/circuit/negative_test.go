@@ -123,6 +123,30 @@ func TestEqualNotesHaveTheirOwnNullifiers(t *testing.T) {
 	}
 }
 
+// Two outputs alike in value, programme and owner have nothing alike in public:
+// each has its own lanes, and so its own rho.
+func TestOutputsToOneOwnerShareNoKeystream(t *testing.T) {
+	leg := trueLeg(t, circuittest.Options{Circuit: zk.Transfer, Dummies: 2, Issued: 2000}, 5)
+	l := assigned(t, leg)
+	for i := range l.Outputs {
+		spell(l.Outputs[i].Value[:], 1000)
+		l.Outputs[i].Kept = 1
+	}
+	spell(l.Headroom[:], uint64(leg.Witness.Registry.Limit))
+	compute(t, l)
+	if err := solve(fullSystem(t, zk.Transfer), l); err != nil {
+		t.Fatal(err)
+	}
+	s := transferShape
+	for _, pair := range [][2]int{
+		{s.commitment(0), s.commitment(1)}, {s.cipher(0), s.cipher(1)}, {s.cipher(0) + 1, s.cipher(1) + 1},
+	} {
+		if value(l.Public[pair[0]]) == value(l.Public[pair[1]]) {
+			t.Errorf("public inputs %d and %d are equal", pair[0], pair[1])
+		}
+	}
+}
+
 // A key of small order makes the shared point one of eight, and the keystream
 // anybody's. The circuit does not look: the formulas are complete, the leg
 // solves. So the ledger must never let such a key in, and zk.ParsePoint, the one

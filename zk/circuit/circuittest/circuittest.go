@@ -120,6 +120,12 @@ func (b *builder) build(o Options) (*Leg, error) {
 		return nil, fmt.Errorf("%w: release needs a programme, set needs none", ErrOptions)
 	case o.Dummies < 0 || o.Dummies > shape.Inputs:
 		return nil, fmt.Errorf("%w: %d dummies of %d inputs", ErrOptions, o.Dummies, shape.Inputs)
+	case o.Dummies == shape.Inputs && o.Redeemed > o.Issued:
+		return nil, fmt.Errorf("%w: nothing to redeem", ErrOptions)
+	case o.Redeemed >= 1<<60, o.Dummies < shape.Inputs && o.Issued >= 1<<60:
+		return nil, fmt.Errorf("%w: amounts beyond 2^60 leave no room for the inputs'", ErrOptions)
+	case o.RightIndex < 0 || o.RightIndex >= zk.MaxRights:
+		return nil, fmt.Errorf("%w: right number %d", ErrOptions, o.RightIndex)
 	}
 	if o.Asset == 0 {
 		o.Asset = 978
