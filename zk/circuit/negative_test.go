@@ -45,6 +45,38 @@ func TestAChangedPublicInputIsRefused(t *testing.T) {
 	}
 }
 
+// Nothing secret is free either: with every part of the statement in use, no
+// secret input that is not a bit may change alone.
+func TestAChangedSecretInputIsRefused(t *testing.T) {
+	l := assigned(t, trueLeg(t, circuittest.Options{Circuit: zk.Hold, Programme: 7, Release: true, Issued: 5}, 3))
+	cs := fullSystem(t, zk.Hold)
+	w, err := frontend.NewWitness(l, ecc.BLS12_381.ScalarField())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cs.IsSolved(w); err != nil {
+		t.Fatal(err)
+	}
+	vector := w.Vector().(fr.Vector)
+	one, tried := fr.One(), 0
+	for i := len(l.Public); i < len(vector); i++ {
+		honest := vector[i]
+		if honest.IsZero() || honest.IsOne() {
+			continue
+		}
+		tried++
+		vector[i].Add(&vector[i], &one)
+		if cs.IsSolved(w) == nil {
+			t.Errorf("secret input %d may change", i-len(l.Public))
+		}
+		vector[i] = honest
+	}
+	if tried < 50 {
+		t.Errorf("only %d inputs tried", tried)
+	}
+	t.Logf("%d inputs tried", tried)
+}
+
 // The same leg with a public input that the leg does not speak about: what the
 // circuit leaves to the ledger, so that nobody takes it for proven.
 func TestWhatDummiesAndUnmarkedMoneyDoNotBind(t *testing.T) {
