@@ -1,0 +1,246 @@
+package tree
+
+import (
+	"bytes"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/comity-ledger/comity/zk"
+)
+
+// naive hashes a whole tree the plain way, level by level, up to a depth.
+func naive(leaves []Leaf, depth int) Leaf {
+	nodes := append([]Leaf(nil), leaves...)
+	var empty Leaf
+	for range depth {
+		for len(nodes)%3 != 0 || len(nodes) == 0 {
+			nodes = append(nodes, empty)
+		}
+		up := make([]Leaf, 0, len(nodes)/3)
+		for i := 0; i < len(nodes); i += 3 {
+			up = append(up, zk.Hash3(nodes[i], nodes[i+1], nodes[i+2]))
+		}
+		nodes = up
+		empty = zk.Hash3(empty, empty, empty)
+	}
+	return nodes[0]
+}
+
+func leafOf(n int) Leaf {
+	var e Leaf
+	e.SetUint64(uint64(n) + 1)
+	return e
+}
+
+// TestEveryTreeAgreesWithTheNaiveOne drives all four trees with the same random appends, subtrees and skips.
+func TestEveryTreeAgreesWithTheNaiveOne(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f, m := NewFrontier(), NewMarked()
+		var leaves []Leaf
+		wanted := map[uint32]bool{}
+		must := func(err error) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		next := 0
+		for range rapid.IntRange(1, 8).Draw(t, "steps") {
+			switch rapid.SampledFrom([]string{"one", "align", "root", "leaves"}).Draw(t, "step") {
+			case "one":
+				for range rapid.IntRange(1, 20).Draw(t, "n") {
+					if rapid.Bool().Draw(t, "mark") {
+						must(m.Mark(uint32(len(leaves))))
+						wanted[uint32(len(leaves))] = true
+					}
+					l := leafOf(next)
+					next++
+					must(f.Append(l))
+					must(m.Append(l))
+					leaves = append(leaves, l)
+				}
+			case "align":
+				level := rapid.IntRange(0, 4).Draw(t, "level")
+				must(f.Align(level))
+				must(m.Align(level))
+				for uint64(len(leaves))%pow3[level] != 0 {
+					leaves = append(leaves, Leaf{})
+				}
+			case "root", "leaves":
+				level := rapid.IntRange(1, 4).Draw(t, "level")
+				must(f.Align(level))
+				must(m.Align(level))
+				for uint64(len(leaves))%pow3[level] != 0 {
+					leaves = append(leaves, Leaf{})
+				}
+				n := rapid.IntRange(0, int(pow3[level])).Draw(t, "filled")
+				sub := make([]Leaf, n)
+				for i := range sub {
+					sub[i] = leafOf(next)
+					next++
+				}
+				mark := n > 0 && rapid.Bool().Draw(t, "mark")
+				if mark {
+					at := uint32(len(leaves) + rapid.IntRange(0, n-1).Draw(t, "which"))
+					must(m.Mark(at))
+					wanted[at] = true
+				}
+				root := SubtreeRoot(sub, level)
+				if mark {
+					if err := m.AppendSubtree(root, level); err == nil {
+						t.Fatal("a marked leaf was hidden in a subtree root")
+					}
+					must(m.AppendLeaves(sub, level))
+				} else {
+					must(m.AppendSubtree(root, level))
+				}
+				must(f.AppendSubtree(root, level))
+				leaves = append(leaves, sub...)
+				leaves = append(leaves, make([]Leaf, int(pow3[level])-n)...)
+			}
+		}
+		want := zk.RootFromElement(naive(leaves, zk.NoteDepth))
+		if f.Root() != want || m.Root() != want || int(f.Size()) != len(leaves) || int(m.Size()) != len(leaves) {
+			t.Fatalf("roots differ at size %d", len(leaves))
+		}
+		f2, err := UnmarshalFrontier(f.Marshal())
+		must(err)
+		m2, err := UnmarshalMarked(m.Marshal())
+		must(err)
+		if f2.Root() != want || m2.Root() != want || !bytes.Equal(m2.Marshal(), m.Marshal()) {
+			t.Fatal("encoding changed the tree")
+		}
+		for _, tree := range []*Marked{m, m2, m.Clone()} {
+			for at := range wanted {
+				leaf, path, err := tree.Path(at)
+				must(err)
+				if leaf != leaves[at] || zk.RootFromElement(path.Root(leaf)) != want || path.Index() != at {
+					t.Fatalf("path of leaf %d does not lead to the root", at)
+				}
+			}
+		}
+		for at := range wanted {
+			m.Forget(at)
+		}
+		if len(m.waiting) != 0 || len(m.marks) != 0 {
+			t.Fatal("a forgotten mark left something behind")
+		}
+	})
+}
+
+func TestSparseAgreesWithTheNaiveTree(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := NewSparse(4)
+		leaves := make([]Leaf, 81)
+		for range rapid.IntRange(0, 30).Draw(t, "sets") {
+			at := rapid.IntRange(0, 80).Draw(t, "at")
+			leaves[at] = Leaf{}
+			if rapid.Bool().Draw(t, "filled") {
+				leaves[at] = leafOf(rapid.IntRange(0, 1000).Draw(t, "leaf"))
+			}
+			if err := s.Set(uint64(at), leaves[at]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := zk.RootFromElement(naive(leaves, 4))
+		if s.Root() != want || s.Clone().Root() != want {
+			t.Fatal("root differs")
+		}
+		at := rapid.IntRange(0, 80).Draw(t, "path of")
+		p, err := s.Path(uint64(at))
+		if err != nil || zk.RootFromElement(p.Root(leaves[at])) != want || int(p.Index()) != at {
+			t.Fatalf("path of leaf %d: %v", at, err)
+		}
+	})
+}
+
+func TestLeafOutsideTheTreeIsRefused(t *testing.T) {
+	s := NewSparse(2)
+	if s.Set(9, Leaf{}) == nil {
+		t.Error("Set took leaf 9 of 9")
+	}
+	if _, err := s.Path(9); err == nil {
+		t.Error("Path took leaf 9 of 9")
+	}
+	m := NewMarked()
+	if err := m.Append(leafOf(0)); err != nil {
+		t.Fatal(err)
+	}
+	if m.Mark(0) == nil {
+		t.Error("a leaf that was appended already was marked")
+	}
+	if _, _, err := m.Path(0); err == nil {
+		t.Error("an unmarked leaf has a path")
+	}
+}
+
+func TestUnalignedSubtreeIsRefused(t *testing.T) {
+	f := NewFrontier()
+	if err := f.Append(leafOf(0)); err != nil {
+		t.Fatal(err)
+	}
+	before := f.Root()
+	if f.AppendSubtree(leafOf(1), 1) == nil || f.Root() != before {
+		t.Error("an unaligned subtree was attached")
+	}
+}
+
+func TestFullTreeTakesNothingMore(t *testing.T) {
+	f := NewFrontier()
+	top := zk.NoteDepth - 1
+	for i := range 3 {
+		if err := f.AppendSubtree(leafOf(i), top); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := zk.RootFromElement(zk.Hash3(leafOf(0), leafOf(1), leafOf(2)))
+	if !f.Full() || f.Root() != want {
+		t.Fatal("three subtrees of the top level do not fill the tree")
+	}
+	if f.Append(leafOf(3)) == nil || f.Align(1) != nil || f.Root() != want {
+		t.Error("a full tree changed")
+	}
+	g, err := UnmarshalFrontier(f.Marshal())
+	if err != nil || g.Root() != want || !g.Full() {
+		t.Fatalf("full tree does not survive its encoding: %v", err)
+	}
+}
+
+func fuzzSeeds(f *testing.F) {
+	m := NewMarked()
+	_ = m.Mark(1)
+	for i := range 5 {
+		_ = m.Append(leafOf(i))
+	}
+	f.Add(m.Marshal())
+	f.Add(m.f.Marshal())
+	f.Add([]byte{})
+}
+
+func FuzzUnmarshalFrontier(f *testing.F) {
+	fuzzSeeds(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if got, err := UnmarshalFrontier(b); err == nil && !bytes.Equal(got.Marshal(), b) {
+			t.Fatal("two encodings of one frontier")
+		}
+	})
+}
+
+func FuzzUnmarshalMarked(f *testing.F) {
+	fuzzSeeds(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if got, err := UnmarshalMarked(b); err == nil && !bytes.Equal(got.Marshal(), b) {
+			t.Fatal("two encodings of one tree")
+		}
+	})
+}
+
+func BenchmarkFrontierAppend(b *testing.B) {
+	f := NewFrontier()
+	leaf := leafOf(7)
+	for b.Loop() {
+		if err := f.Append(leaf); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
