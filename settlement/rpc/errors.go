@@ -1,0 +1,74 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+
+	"connectrpc.com/connect"
+
+	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
+	"github.com/comity-ledger/comity/settlement"
+	"github.com/comity-ledger/comity/settlement/entry"
+)
+
+// Refusals of the edge itself. Those about an entry are in settlement/entry.
+const (
+	// CodeRoleNotAllowed: the caller's connection gives it no role that may call the method.
+	CodeRoleNotAllowed entry.Code = "role_not_allowed"
+	// CodeBodyTimeout: the request did not arrive in the time allowed.
+	CodeBodyTimeout entry.Code = "body_timeout"
+	// CodeBatchTooLong: a list in the request has more members than the method takes.
+	CodeBatchTooLong entry.Code = "batch_too_long"
+	// CodeNotFound: the ledger holds no such entry.
+	CodeNotFound entry.Code = "not_found"
+)
+
+// toConnect is the one place where an error becomes an answer. A refusal keeps its name in an ErrorDetail; a cancelled or late
+// call says so; anything else is our own fault, of which the caller learns nothing but that.
+func toConnect(err error) *connect.Error {
+	var wire *connect.Error
+	if errors.As(err, &wire) {
+		return wire
+	}
+	var r *entry.Refusal
+	switch {
+	case errors.As(err, &r):
+	case errors.Is(err, settlement.ErrNotFound):
+		r = &entry.Refusal{Code: CodeNotFound, Detail: "the ledger holds no such entry or block"}
+	case errors.Is(err, context.Canceled):
+		return connect.NewError(connect.CodeCanceled, errors.New("the call was cancelled"))
+	case errors.Is(err, context.DeadlineExceeded):
+		return connect.NewError(connect.CodeDeadlineExceeded, errors.New("the call took too long"))
+	default:
+		return connect.NewError(connect.CodeInternal, errors.New("internal error"))
+	}
+	wire = connect.NewError(connectCode(r.Code), errors.New(r.Error()))
+	if detail, err := connect.NewErrorDetail(errorDetail(r)); err == nil {
+		wire.AddDetail(detail)
+	}
+	return wire
+}
+
+func errorDetail(r *entry.Refusal) *ledgerv1.ErrorDetail {
+	return &ledgerv1.ErrorDetail{Code: string(r.Code), Detail: r.Detail}
+}
+
+// connectCode sorts refusals into what a generic client can act on: correct the bytes, ask somebody else, come back later, or
+// look at the ledger's state first.
+func connectCode(code entry.Code) connect.Code {
+	switch code {
+	case entry.TryLater:
+		return connect.CodeUnavailable
+	case CodeNotFound:
+		return connect.CodeNotFound
+	case CodeBodyTimeout:
+		return connect.CodeDeadlineExceeded
+	case CodeRoleNotAllowed, entry.SignaturesMissing, entry.SignatureInvalid, entry.SignerUnknown, entry.SignerRepeated:
+		return connect.CodePermissionDenied
+	case entry.Malformed, entry.Oversize, CodeBatchTooLong, entry.NonCanonical, entry.UnsupportedVersion, entry.UnknownKind, entry.KindMismatch,
+		entry.SegmentMismatch, entry.RightsInvalid, entry.OwnerRepeated, entry.AmountZero, entry.IssueAndRedeem,
+		entry.ReaderKeyInvalid, entry.OversightKeyInvalid, entry.GenesisInvalid, entry.ProposalInvalid:
+		return connect.CodeInvalidArgument
+	}
+	return connect.CodeFailedPrecondition
+}

@@ -1,0 +1,247 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sync/semaphore"
+
+	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
+	"github.com/comity-ledger/comity/proto/gen/comity/ledger/v1/ledgerv1connect"
+	"github.com/comity-ledger/comity/settlement"
+	"github.com/comity-ledger/comity/settlement/entry"
+	"github.com/comity-ledger/comity/zk"
+)
+
+const (
+	maxBatch       = 1024             // entries in SubmitBatch, nullifiers in LookupNullifier
+	maxReceiptWait = 30 * time.Second // GetReceipt
+)
+
+// handlers translate. Each method reads its message, calls the ledger and writes its answer; errors go through toConnect.
+type handlers struct {
+	server  *Server
+	ledger  Ledger
+	genesis *entry.Genesis
+	first   *ledgerv1.GetGenesisResponse
+	streams *semaphore.Weighted
+}
+
+func newHandlers(s *Server) ledgerv1connect.LedgerServiceHandler {
+	genesis := s.cfg.Ledger.Genesis()
+	hash := genesis.Hash()
+	return &handlers{
+		server: s, ledger: s.cfg.Ledger, genesis: genesis,
+		first:   &ledgerv1.GetGenesisResponse{Genesis: entry.Encode(genesis), Hash: hash[:]},
+		streams: semaphore.NewWeighted(s.cfg.Limits.Streams),
+	}
+}
+
+// fail logs what is our own fault and returns the answer for the caller.
+func (h *handlers) fail(ctx context.Context, what string, err error) error {
+	wire := toConnect(err)
+	if wire.Code() == connect.CodeInternal {
+		h.server.cfg.Log.ErrorContext(ctx, what, "error", err)
+	}
+	return wire
+}
+
+func (h *handlers) GetGenesis(context.Context, *ledgerv1.GetGenesisRequest) (*ledgerv1.GetGenesisResponse, error) {
+	return h.first, nil
+}
+
+func (h *handlers) GetStatus(ctx context.Context, _ *ledgerv1.GetStatusRequest) (*ledgerv1.GetStatusResponse, error) {
+	status, err := h.ledger.Status(ctx)
+	if err != nil {
+		return nil, h.fail(ctx, "status", err)
+	}
+	out := &ledgerv1.GetStatusResponse{
+		Height: status.State.Height, Size: status.Size, TimeMillis: status.State.TimeMillis, FinalSize: status.FinalSize,
+		State: entry.Encode(status.State), NextSequence: status.State.NextSequence, Pending: status.Pending,
+		Version: h.server.cfg.Version, UptimeSeconds: status.UptimeSeconds,
+	}
+	for _, asset := range h.genesis.Assets {
+		supply := &ledgerv1.Supply{AssetId: uint32(asset.ID), Code: asset.Code, Decimals: uint32(asset.Decimals)}
+		for _, s := range status.State.Supply {
+			if s.Asset == asset.ID {
+				supply.Issued, supply.Redeemed = uint64(s.Issued), uint64(s.Redeemed)
+			}
+		}
+		out.Supply = append(out.Supply, supply)
+	}
+	for _, w := range status.Witnesses {
+		out.Witnesses = append(out.Witnesses, &ledgerv1.WitnessStatus{Name: w.Name, Size: w.Size, LastError: w.LastError})
+	}
+	return out, nil
+}
+
+func (h *handlers) Submit(ctx context.Context, req *ledgerv1.SubmitRequest) (*ledgerv1.SubmitResponse, error) {
+	accepted, err := h.ledger.Submit(ctx, req.GetEntry(), req.GetSegments())
+	if err != nil {
+		return nil, h.fail(ctx, "submit", err)
+	}
+	return submitResponse(accepted), nil
+}
+
+func submitResponse(a Accepted) *ledgerv1.SubmitResponse {
+	outcome := ledgerv1.Outcome_OUTCOME_ACCEPTED
+	if a.Before {
+		outcome = ledgerv1.Outcome_OUTCOME_SETTLED_BEFORE
+	}
+	return &ledgerv1.SubmitResponse{Outcome: outcome, EntryIndex: a.EntryIndex, Height: a.Height, Id: a.ID[:]}
+}
+
+// SubmitBatch hands the entries to the node at once, so that they share verification batches and a block. An entry that met an
+// internal error or an ended call is answered try_later: what became of it is unknown, and sending it again is always safe.
+func (h *handlers) SubmitBatch(ctx context.Context, req *ledgerv1.SubmitBatchRequest) (*ledgerv1.SubmitBatchResponse, error) {
+	entries := req.GetEntries()
+	if len(entries) > maxBatch {
+		return nil, toConnect(entry.Refuse(CodeBatchTooLong, "%d entries, at most %d", len(entries), maxBatch))
+	}
+	results := make([]*ledgerv1.SubmitResult, len(entries))
+	var wait sync.WaitGroup
+	for i, e := range entries {
+		wait.Go(func() {
+			accepted, err := h.ledger.Submit(ctx, e.GetEntry(), e.GetSegments())
+			if err == nil {
+				results[i] = &ledgerv1.SubmitResult{Result: &ledgerv1.SubmitResult_Accepted{Accepted: submitResponse(accepted)}}
+				return
+			}
+			var r *entry.Refusal
+			if !errors.As(err, &r) {
+				_ = h.fail(ctx, "submit", err)
+				r = &entry.Refusal{Code: entry.TryLater, Detail: "nothing is known about this entry, send it again"}
+			}
+			results[i] = &ledgerv1.SubmitResult{Result: &ledgerv1.SubmitResult_Refused{Refused: errorDetail(r)}}
+		})
+	}
+	wait.Wait()
+	return &ledgerv1.SubmitBatchResponse{Results: results}, nil
+}
+
+// StreamBlocks pulls: the next block is read from the store only when the last one was taken by the connection, so a slow reader
+// costs one block of memory and the write deadline of the gate ends it.
+func (h *handlers) StreamBlocks(ctx context.Context, req *ledgerv1.StreamBlocksRequest, stream *connect.ServerStream[ledgerv1.StreamBlocksResponse]) error {
+	if !h.streams.TryAcquire(1) {
+		return toConnect(entry.Refuse(entry.TryLater, "too many streams are open"))
+	}
+	defer h.streams.Release(1)
+	// Headers go out before the first block, so that a caller that waits for a new block knows it is connected.
+	if err := stream.Send(nil); err != nil {
+		return err
+	}
+	for height := req.GetFromHeight(); ; height++ {
+		block, err := h.ledger.Block(ctx, height)
+		if errors.Is(err, settlement.ErrNotFound) {
+			if req.GetStopAtHead() {
+				return nil
+			}
+			if err := h.ledger.WaitBlock(ctx, height); err != nil {
+				return h.streamEnd(ctx, err)
+			}
+			block, err = h.ledger.Block(ctx, height)
+		}
+		if err != nil {
+			return h.streamEnd(ctx, err)
+		}
+		message, err := h.blockMessage(ctx, block, req.GetOmitSegments())
+		if err != nil {
+			return h.streamEnd(ctx, err)
+		}
+		if err := stream.Send(&ledgerv1.StreamBlocksResponse{Block: message}); err != nil {
+			return err
+		}
+	}
+}
+
+// streamEnd tells a reader whose stream ends because the node stops to come back.
+func (h *handlers) streamEnd(ctx context.Context, err error) error {
+	if h.server.stop.Err() != nil {
+		return toConnect(entry.Refuse(entry.TryLater, "the node is stopping"))
+	}
+	return h.fail(ctx, "stream blocks", err)
+}
+
+func (h *handlers) blockMessage(ctx context.Context, b *settlement.Block, omitSegments bool) (*ledgerv1.Block, error) {
+	m := &ledgerv1.Block{Height: b.Height, TimeMillis: b.Time, FirstIndex: b.FirstIndex, Entries: b.Entries}
+	if !omitSegments {
+		m.Segments = b.Segments
+	}
+	size, note, err := h.ledger.Checkpoint(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if size >= b.Size() {
+		m.Checkpoint = note
+	}
+	return m, nil
+}
+
+func (h *handlers) GetReceipt(ctx context.Context, req *ledgerv1.GetReceiptRequest) (*ledgerv1.GetReceiptResponse, error) {
+	wait := time.Duration(req.GetWaitMillis()) * time.Millisecond
+	if wait == 0 || wait > maxReceiptWait {
+		wait = maxReceiptWait
+	}
+	var index uint64
+	switch which := req.GetEntry().(type) {
+	case *ledgerv1.GetReceiptRequest_EntryIndex:
+		index = which.EntryIndex
+	case *ledgerv1.GetReceiptRequest_Id:
+		if len(which.Id) != len(entry.ID{}) {
+			return nil, toConnect(entry.Refuse(entry.Malformed, "an entry id has 32 bytes, not %d", len(which.Id)))
+		}
+		var err error
+		if index, err = h.ledger.IndexOf(ctx, entry.ID(which.Id)); err != nil {
+			return nil, h.fail(ctx, "find entry", err)
+		}
+	default:
+		return nil, toConnect(entry.Refuse(entry.Malformed, "the request names no entry"))
+	}
+	waiting, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	receipt, err := h.ledger.Receipt(waiting, index)
+	if err != nil && waiting.Err() != nil && ctx.Err() == nil {
+		return nil, toConnect(entry.Refuse(entry.TryLater, "entry %d was not final within %v", index, wait))
+	}
+	if err != nil {
+		return nil, h.fail(ctx, "receipt", err)
+	}
+	return &ledgerv1.GetReceiptResponse{Receipt: receipt, EntryIndex: index}, nil
+}
+
+func (h *handlers) GetCheckpoint(ctx context.Context, _ *ledgerv1.GetCheckpointRequest) (*ledgerv1.GetCheckpointResponse, error) {
+	_, note, err := h.ledger.Checkpoint(ctx)
+	if err != nil {
+		return nil, h.fail(ctx, "checkpoint", err)
+	}
+	latest, err := h.ledger.LatestCheckpoint(ctx)
+	if err != nil {
+		return nil, h.fail(ctx, "latest checkpoint", err)
+	}
+	return &ledgerv1.GetCheckpointResponse{Checkpoint: note, Latest: latest}, nil
+}
+
+func (h *handlers) LookupNullifier(ctx context.Context, req *ledgerv1.LookupNullifierRequest) (*ledgerv1.LookupNullifierResponse, error) {
+	if len(req.GetNullifiers()) > maxBatch {
+		return nil, toConnect(entry.Refuse(CodeBatchTooLong, "%d nullifiers, at most %d", len(req.GetNullifiers()), maxBatch))
+	}
+	nullifiers := make([]zk.Nullifier, len(req.GetNullifiers()))
+	for i, b := range req.GetNullifiers() {
+		var err error
+		if nullifiers[i], err = zk.ParseNullifier(b); err != nil {
+			return nil, toConnect(entry.Refuse(entry.NonCanonical, "nullifier %d: %v", i, err))
+		}
+	}
+	hits, err := h.ledger.Spent(ctx, nullifiers)
+	if err != nil {
+		return nil, h.fail(ctx, "look up nullifiers", err)
+	}
+	out := &ledgerv1.LookupNullifierResponse{Results: make([]*ledgerv1.NullifierStatus, len(hits))}
+	for i, hit := range hits {
+		out.Results[i] = &ledgerv1.NullifierStatus{Spent: hit.Found, EntryIndex: hit.EntryIndex}
+	}
+	return out, nil
+}

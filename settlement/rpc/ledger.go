@@ -1,0 +1,65 @@
+package rpc
+
+import (
+	"context"
+
+	"github.com/comity-ledger/comity/settlement"
+	"github.com/comity-ledger/comity/settlement/entry"
+	"github.com/comity-ledger/comity/zk"
+)
+
+// Ledger is what the edge needs of a settlement node. All methods are safe for concurrent use and return when ctx ends.
+// settlement.ErrNotFound means that the thing does not exist, yet or at all; an *entry.Refusal is answered to the caller by
+// name; any other error is an internal one whose text no caller sees.
+type Ledger interface {
+	// Genesis returns the ledger's genesis, always the same.
+	Genesis() *entry.Genesis
+	// Status returns where the ledger stands.
+	Status(ctx context.Context) (Status, error)
+	// Submit settles one entry and returns once it is durable, or refuses it. An entry that the log holds already is answered
+	// with its first place and Before set. When ctx ends first the entry may still become durable.
+	Submit(ctx context.Context, leaf []byte, segments [][]byte) (Accepted, error)
+	// WaitBlock returns once the block at height is durable.
+	WaitBlock(ctx context.Context, height uint64) error
+	// Block returns a durable block.
+	Block(ctx context.Context, height uint64) (*settlement.Block, error)
+	// Receipt returns the receipt (C2SP tlog-proof text) of the entry at index, waiting until a cosigned checkpoint covers it.
+	Receipt(ctx context.Context, index uint64) ([]byte, error)
+	// IndexOf returns the log index of the durable entry with this id.
+	IndexOf(ctx context.Context, id entry.ID) (uint64, error)
+	// Checkpoint returns the newest cosigned checkpoint and its size, with size 0 when there is none.
+	Checkpoint(ctx context.Context) (size uint64, note []byte, err error)
+	// LatestCheckpoint returns the newest checkpoint signed by the log alone.
+	LatestCheckpoint(ctx context.Context) ([]byte, error)
+	// Spent looks nullifiers up among durable entries, in the order of the argument.
+	Spent(ctx context.Context, nullifiers []zk.Nullifier) ([]settlement.Hit, error)
+	// Entry returns the leaf bytes at a log index and the height of its block.
+	Entry(ctx context.Context, index uint64) ([]byte, uint64, error)
+	// Tile returns the hashes of a C2SP tile as far as they are filled.
+	Tile(ctx context.Context, level uint8, index uint64) ([]byte, error)
+}
+
+// Accepted is where a settled entry stands.
+type Accepted struct {
+	ID         entry.ID
+	EntryIndex uint64
+	Height     uint64
+	Before     bool // an earlier submission put it there
+}
+
+// Status is the node's view of itself and of its ledger.
+type Status struct {
+	State         *entry.State // state entry of the newest durable block
+	Size          uint64       // leaves of the log at that block
+	FinalSize     uint64       // leaves under the newest cosigned checkpoint
+	Pending       uint64       // entries inside the node, not yet durable
+	Witnesses     []WitnessStatus
+	UptimeSeconds uint64
+}
+
+// WitnessStatus is how a witness is doing as the node sees it.
+type WitnessStatus struct {
+	Name      string
+	Size      uint64 // leaves of the newest checkpoint it cosigned
+	LastError string // empty when its last answer was good
+}
