@@ -88,7 +88,7 @@ var meanings = []Meaning{
 	{SignaturesMissing, "fewer policy signatures than the policy asks for"},
 	{SignatureInvalid, "a policy signature does not verify"},
 	{SignerUnknown, "a signature names a signer that the policy does not have"},
-	{SignerRepeated, "one signer signed twice: it counts once or not at all, here not at all"},
+	{SignerRepeated, "one signer signed twice"},
 	{SequenceStale, "the policy sequence number was used before"},
 	{SequenceGap, "the policy sequence number is not the next one"},
 	{SupplyOverflow, "the total issued would pass 2^64-1 minor units"},
