@@ -37,8 +37,8 @@ func (c *Cache) path(id zk.CircuitID, record Record) string {
 // write stores a key file under a temporary name, syncs it, renames it and syncs the folder: after a crash there is the whole file
 // or none.
 //
-// The file is magic, length (u64) and bytes of the compiled circuit, length and bytes of the proving key, and the SHA-256 of all
-// that. The proving key is gnark's raw memory dump, which loads without any check of its points: the hash comes first.
+// The file is magic, length (u64) and bytes of the compiled circuit, of the exchanged constraints (one byte each) and of the
+// proving key, and the SHA-256 of all that. The proving key is gnark's raw memory dump, which loads without any check of its points: the hash comes first.
 func write(path string, k *ProvingKey) (err error) {
 	var system, key bytes.Buffer
 	if _, err := k.System.WriteTo(&system); err != nil {
@@ -59,7 +59,15 @@ func write(path string, k *ProvingKey) (err error) {
 	}()
 	h := sha256.New()
 	w := io.MultiWriter(f, h)
-	for _, part := range [][]byte{[]byte(fileMagic), lengthOf(&system), system.Bytes(), lengthOf(&key), key.Bytes()} {
+	swap := make([]byte, len(k.Swap))
+	for i, s := range k.Swap {
+		if s {
+			swap[i] = 1
+		}
+	}
+	for _, part := range [][]byte{
+		[]byte(fileMagic), lengthOf(system.Bytes()), system.Bytes(), lengthOf(swap), swap, lengthOf(key.Bytes()), key.Bytes(),
+	} {
 		if _, err := w.Write(part); err != nil {
 			return err
 		}
@@ -84,7 +92,7 @@ func write(path string, k *ProvingKey) (err error) {
 	return dir.Sync()
 }
 
-func lengthOf(b *bytes.Buffer) []byte { return binary.BigEndian.AppendUint64(nil, uint64(b.Len())) }
+func lengthOf(b []byte) []byte { return binary.BigEndian.AppendUint64(nil, uint64(len(b))) }
 
 // read loads a key file: os.ErrNotExist when there is none, ErrCorrupt when it is damaged.
 func (c *Cache) read(path string, id zk.CircuitID) (*ProvingKey, error) {
@@ -116,8 +124,9 @@ func (c *Cache) read(path string, id zk.CircuitID) (*ProvingKey, error) {
 		return part, true
 	}
 	system, ok1 := next()
-	key, ok2 := next()
-	if !ok1 || !ok2 || len(rest) != 0 {
+	swap, ok2 := next()
+	key, ok3 := next()
+	if !ok1 || !ok2 || !ok3 || len(rest) != 0 {
 		return nil, corrupt("its parts have the wrong lengths")
 	}
 	k := &ProvingKey{Circuit: id, System: new(cs.R1CS), Key: new(groth16.ProvingKey)}
@@ -126,6 +135,13 @@ func (c *Cache) read(path string, id zk.CircuitID) (*ProvingKey, error) {
 	}
 	if err := k.Key.ReadDump(bytes.NewReader(key)); err != nil {
 		return nil, corrupt(fmt.Sprintf("proving key: %v", err))
+	}
+	if len(swap) != k.System.GetNbConstraints() {
+		return nil, corrupt("it exchanges another number of constraints than there are")
+	}
+	k.Swap = make([]bool, len(swap))
+	for i, s := range swap {
+		k.Swap[i] = s == 1
 	}
 	return k, nil
 }

@@ -28,11 +28,14 @@ var ErrChanged = errors.New("circuit differs from the recorded one (go test ./zk
 // Progress is told what a set-up is doing. total is 0 while it is unknown.
 type Progress func(stage string, done, total int)
 
-// ProvingKey is what proving needs: the compiled circuit and gnark's proving key. It is only read.
+// ProvingKey is what proving needs: the compiled circuit, and the proving key in gnark's layout but without B in G1, which zk/prover
+// does without and gnark's own prover would miss. It is only read.
 type ProvingKey struct {
 	Circuit zk.CircuitID
 	System  *cs.R1CS
 	Key     *groth16.ProvingKey
+	// Swap says for which constraints the two factors have changed places in Key: the prover exchanges their values.
+	Swap []bool
 }
 
 // Config says where proving keys are kept and who hears about it.
@@ -87,7 +90,7 @@ func Keys(ctx context.Context, id zk.CircuitID, progress Progress) (*ProvingKey,
 func (c *Cache) Dir() string { return c.dir }
 
 // Keys returns the development proving key of a circuit. The first call on a machine takes some seconds of both processors; later
-// ones read a file of 20 to 60 MB.
+// ones read a file of 15 to 40 MB.
 func (c *Cache) Keys(ctx context.Context, id zk.CircuitID) (*ProvingKey, error) {
 	record, err := RecordOf(id)
 	if err != nil {
@@ -188,7 +191,7 @@ func (c *Cache) keys(ctx context.Context, id zk.CircuitID, record Record, compil
 	if got != record {
 		return nil, fmt.Errorf("%v: %w", id, ErrChanged)
 	}
-	k = &ProvingKey{Circuit: id, System: r, Key: p.ProvingKey(c.progress)}
+	k = &ProvingKey{Circuit: id, System: r, Key: p.ProvingKey(false, c.progress), Swap: p.Swap}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

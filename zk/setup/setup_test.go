@@ -21,6 +21,7 @@ import (
 
 	"github.com/comity-ledger/comity/zk"
 	"github.com/comity-ledger/comity/zk/setup/internal/qap"
+	"github.com/comity-ledger/comity/zk/setup/internal/trapdoor"
 	"github.com/comity-ledger/comity/zk/verifier"
 )
 
@@ -71,7 +72,8 @@ func gnarkKey(vk *verifier.VerifyingKey) *gnark.VerifyingKey {
 
 func TestKeysOfOurSetUpServeGnark(t *testing.T) {
 	r := mustToy(t)
-	p, _, err := qap.Development(r, zk.Transfer)
+	td := trapdoor.Derive(trapdoor.DevelopmentSeed, zk.Transfer, 1, qap.Digest(r))
+	p, err := qap.New(r, &td, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +82,7 @@ func TestKeysOfOurSetUpServeGnark(t *testing.T) {
 		t.Fatal(err)
 	}
 	var calls int
-	pk := p.ProvingKey(func(_ string, done, total int) {
+	pk := p.ProvingKey(true, func(_ string, done, total int) {
 		calls++
 		if done > total {
 			t.Errorf("progress %d of %d", done, total)

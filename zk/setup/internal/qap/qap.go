@@ -38,6 +38,9 @@ var ErrCommitment = errors.New("circuit uses a commitment")
 //	Kp = (beta u_i + alpha v_i + w_i)(tau) / delta G1,  i > l
 //	Z  = tau^j t(tau) / delta G1,    j < N-1
 type Program struct {
+	// Swap says which constraints had their factors exchanged; the prover exchanges the values of the same ones.
+	Swap []bool
+
 	td     *trapdoor.Trapdoor
 	domain *fft.Domain
 	public int          // number of public wires, the constant one included
@@ -45,18 +48,19 @@ type Program struct {
 	k      []fr.Element // per wire, divided by gamma or delta
 }
 
-// New evaluates the polynomials of every wire at the trapdoor.
-func New(r *cs.R1CS, td *trapdoor.Trapdoor) (*Program, error) {
+// New evaluates the polynomials of every wire at the trapdoor. swap says for each constraint whether its factors change places
+// (Orient); nil leaves all as they are, which is what gnark's own prover takes for granted.
+func New(r *cs.R1CS, td *trapdoor.Trapdoor, swap []bool) (*Program, error) {
 	if info, ok := r.CommitmentInfo.(constraint.Groth16Commitments); !ok || len(info) > 0 {
 		return nil, ErrCommitment
 	}
-	p := &Program{td: td, domain: fft.NewDomain(uint64(r.GetNbConstraints())), public: r.GetNbPublicVariables()}
+	p := &Program{Swap: swap, td: td, domain: fft.NewDomain(uint64(r.GetNbConstraints())), public: r.GetNbPublicVariables()}
 	if uint64(r.GetNbConstraints()) > p.domain.Cardinality {
 		return nil, fmt.Errorf("%d constraints do not fit a domain of %d", r.GetNbConstraints(), p.domain.Cardinality)
 	}
 	var w []fr.Element
 	var err error
-	if p.u, p.v, w, err = evaluate(r, p.domain, &td.Tau); err != nil {
+	if p.u, p.v, w, err = evaluate(r, p.domain, &td.Tau, swap); err != nil {
 		return nil, err
 	}
 	var gammaInv, deltaInv fr.Element
@@ -95,9 +99,10 @@ func (p *Program) VerifyingKey(id zk.CircuitID, version uint8) (*verifier.Verify
 
 func bigInt(x *fr.Element) *big.Int { return x.BigInt(new(big.Int)) }
 
-// ProvingKey makes the proving key, in the layout that gnark's prover reads: A and B leave out wires whose polynomial is zero, and
-// Z is in bit-reversed order.
-func (p *Program) ProvingKey(report func(stage string, done, total int)) *groth16.ProvingKey {
+// ProvingKey makes the proving key in gnark's layout: A and B leave out wires whose polynomial is zero, and Z is in bit-reversed
+// order. B in G1 is left out unless whole is set: gnark's prover needs it and ours does not, which saves a quarter of the time
+// and of the file.
+func (p *Program) ProvingKey(whole bool, report func(stage string, done, total int)) *groth16.ProvingKey {
 	pk := &groth16.ProvingKey{Domain: *p.domain}
 	u, infA := dropZeros(p.u)
 	v, infB := dropZeros(p.v)
@@ -106,7 +111,10 @@ func (p *Program) ProvingKey(report func(stage string, done, total int)) *groth1
 	z, private := p.vanishing(), p.k[p.public:]
 
 	_, _, g1, g2 := curve.Generators()
-	done, total := 0, len(u)+2*len(v)+len(private)+len(z)
+	done, total := 0, len(u)+len(v)+len(private)+len(z)
+	if whole {
+		total += len(v)
+	}
 	report("computing the proving key", 0, total)
 	t1 := affine.NewTableG1(&g1)
 	mul := func(s []fr.Element) []curve.G1Affine {
@@ -120,7 +128,10 @@ func (p *Program) ProvingKey(report func(stage string, done, total int)) *groth1
 		}
 		return out
 	}
-	pk.G1.A, pk.G1.B, pk.G1.K, pk.G1.Z = mul(u), mul(v), mul(private), mul(z)
+	pk.G1.A, pk.G1.K, pk.G1.Z = mul(u), mul(private), mul(z)
+	if whole {
+		pk.G1.B = mul(v)
+	}
 	pk.G1.Alpha.ScalarMultiplicationBase(bigInt(&p.td.Alpha))
 	pk.G1.Beta.ScalarMultiplicationBase(bigInt(&p.td.Beta))
 	pk.G1.Delta.ScalarMultiplicationBase(bigInt(&p.td.Delta))
@@ -162,9 +173,9 @@ func dropZeros(s []fr.Element) (kept []fr.Element, zero []bool) {
 	return kept, zero
 }
 
-// evaluate returns u_i(tau), v_i(tau) and w_i(tau) for every wire i: the sum over the constraints j of the wire's coefficient in
-// constraint j times the Lagrange polynomial L_j(tau) = omega^j (tau^N - 1) / (N (tau - omega^j)).
-func evaluate(r *cs.R1CS, domain *fft.Domain, tau *fr.Element) (u, v, w []fr.Element, err error) {
+// evaluate returns u_i(tau), v_i(tau) and w_i(tau) for every wire i: the sum over the constraints j of the wire's coefficient in the
+// left factor, the right factor (as swap leaves them) and the product of constraint j, times the Lagrange polynomial L_j(tau) = omega^j (tau^N - 1) / (N (tau - omega^j)).
+func evaluate(r *cs.R1CS, domain *fft.Domain, tau *fr.Element, swap []bool) (u, v, w []fr.Element, err error) {
 	n := r.GetNbConstraints()
 	wires := r.GetNbPublicVariables() + r.GetNbSecretVariables() + r.GetNbInternalVariables()
 	u, v, w = make([]fr.Element, wires), make([]fr.Element, wires), make([]fr.Element, wires)
@@ -202,8 +213,12 @@ func evaluate(r *cs.R1CS, domain *fft.Domain, tau *fr.Element) (u, v, w []fr.Ele
 		if j == n {
 			return nil, nil, nil, errors.New("constraint system has more constraints than it says")
 		}
-		add(u, c.L, &lagrange[j])
-		add(v, c.R, &lagrange[j])
+		left, right := c.L, c.R
+		if swap != nil && swap[j] {
+			left, right = right, left
+		}
+		add(u, left, &lagrange[j])
+		add(v, right, &lagrange[j])
 		add(w, c.O, &lagrange[j])
 		j++
 	}
@@ -249,7 +264,7 @@ func Digest(r *cs.R1CS) [32]byte {
 // Development returns the program of a compiled circuit under the development trapdoor, and that trapdoor.
 func Development(r *cs.R1CS, id zk.CircuitID) (*Program, *trapdoor.Trapdoor, error) {
 	td := trapdoor.Derive(trapdoor.DevelopmentSeed, id, zk.CircuitVersion, Digest(r))
-	p, err := New(r, &td)
+	p, err := New(r, &td, Orient(r))
 	if err != nil {
 		return nil, nil, fmt.Errorf("set up %v: %w", id, err)
 	}
