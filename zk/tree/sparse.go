@@ -4,91 +4,96 @@ import (
 	"fmt"
 	"maps"
 
+	"github.com/consensys/gnark-crypto/ecc/bls12-381/fr"
+
 	"github.com/comity-ledger/comity/zk"
 )
 
-// Sparse is a tree of fixed depth whose leaves are set by index: the registry and the readers' tree. It keeps every node that is
-// not empty. Not safe for concurrent use.
+// Sparse is a tree of a fixed depth whose leaves change: the registry and the readers' tree. It keeps the nodes that are not empty.
+// Reading does not write, so that readers may share it.
 type Sparse struct {
-	levels []map[uint64]Leaf // levels[0] are the leaves, levels[depth] holds the root
+	depth int
+	nodes []map[uint32]fr.Element // by level, leaves first
 }
 
-// NewSparse returns an empty tree of 3^depth leaves; depth is 1 to zk.NoteDepth.
-func NewSparse(depth int) *Sparse {
-	if depth < 1 || depth > zk.NoteDepth {
+// NewSparse returns an empty tree with 3^levels leaves, levels from 1 to zk.NoteDepth.
+func NewSparse(levels int) *Sparse {
+	if levels < 1 || levels > depth {
 		panic("tree: depth out of range")
 	}
-	s := &Sparse{levels: make([]map[uint64]Leaf, depth+1)}
-	for l := range s.levels {
-		s.levels[l] = map[uint64]Leaf{}
+	s := &Sparse{depth: levels, nodes: make([]map[uint32]fr.Element, levels+1)}
+	for l := range s.nodes {
+		s.nodes[l] = map[uint32]fr.Element{}
 	}
 	return s
 }
 
-// Clone returns an independent copy.
+// Clone copies the tree.
 func (s *Sparse) Clone() *Sparse {
-	c := &Sparse{levels: make([]map[uint64]Leaf, len(s.levels))}
-	for l := range s.levels {
-		c.levels[l] = maps.Clone(s.levels[l])
+	c := &Sparse{depth: s.depth, nodes: make([]map[uint32]fr.Element, len(s.nodes))}
+	for l := range s.nodes {
+		c.nodes[l] = maps.Clone(s.nodes[l])
 	}
 	return c
 }
 
+// Capacity is the number of leaves, 3^depth.
+func (s *Sparse) Capacity() uint32 { return pow3[s.depth] }
+
 // Len is the number of leaves that are not empty.
-func (s *Sparse) Len() int { return len(s.levels[0]) }
+func (s *Sparse) Len() int { return len(s.nodes[0]) }
 
-// Capacity is the number of leaves that fit.
-func (s *Sparse) Capacity() uint64 { return pow3[len(s.levels)-1] }
-
-func (s *Sparse) node(l int, i uint64) Leaf {
-	if n, ok := s.levels[l][i]; ok {
-		return n
+func (s *Sparse) node(level int, index uint32) fr.Element {
+	if e, ok := s.nodes[level][index]; ok {
+		return e
 	}
-	return empties[l]
+	return empties[level]
 }
 
-// Set writes a leaf: depth hashes. ErrIndex outside the tree.
-func (s *Sparse) Set(index uint64, leaf Leaf) error {
-	if index >= s.Capacity() {
-		return fmt.Errorf("%w: %d", ErrIndex, index)
+func (s *Sparse) put(level int, index uint32, e fr.Element) {
+	if e == empties[level] {
+		delete(s.nodes[level], index)
+		return
 	}
-	for l := range s.levels {
-		if leaf == empties[l] {
-			delete(s.levels[l], index)
-		} else {
-			s.levels[l][index] = leaf
-		}
-		if l+1 == len(s.levels) {
-			break
-		}
+	s.nodes[level][index] = e
+}
+
+// Leaf returns a leaf, zero where nothing was set.
+func (s *Sparse) Leaf(index uint32) Leaf { return s.node(0, index) }
+
+// Set changes a leaf; the zero leaf empties it. It costs one hash per level. ErrIndex outside the tree.
+func (s *Sparse) Set(index uint32, leaf Leaf) error {
+	if index >= s.Capacity() {
+		return fmt.Errorf("%w: leaf %d of a tree with %d", ErrIndex, index, s.Capacity())
+	}
+	s.put(0, index, leaf)
+	for l := range s.depth {
 		index /= 3
-		leaf = zk.Hash3(s.node(l, 3*index), s.node(l, 3*index+1), s.node(l, 3*index+2))
+		s.put(l+1, index, zk.Hash3(s.node(l, 3*index), s.node(l, 3*index+1), s.node(l, 3*index+2)))
 	}
 	return nil
 }
 
-// Path returns the path of a leaf, set or empty. ErrIndex outside the tree.
-func (s *Sparse) Path(index uint64) (zk.Path, error) {
+// Root is the root of the tree.
+func (s *Sparse) Root() zk.Root { return zk.RootFromElement(s.node(s.depth, 0)) }
+
+// Path leads from a leaf, empty or not, to the root.
+func (s *Sparse) Path(index uint32) (Path, error) {
 	if index >= s.Capacity() {
-		return zk.Path{}, fmt.Errorf("%w: %d", ErrIndex, index)
+		return Path{}, fmt.Errorf("%w: %d", ErrIndex, index)
 	}
-	depth := len(s.levels) - 1
-	p := zk.EmptyPath(depth)
-	for l := range depth {
-		p.Digits[l] = uint8(index % 3)
-		n := 0
-		for j := range uint64(3) {
-			if j != index%3 {
-				p.Siblings[l][n] = s.node(l, index/3*3+j)
-				n++
+	p := Path{Digits: make([]uint8, s.depth), Siblings: make([][2]fr.Element, s.depth)}
+	for l := range s.depth {
+		own := index % 3
+		p.Digits[l] = uint8(own)
+		k := 0
+		for d := range uint32(3) {
+			if d != own {
+				p.Siblings[l][k] = s.node(l, index-own+d)
+				k++
 			}
 		}
 		index /= 3
 	}
 	return p, nil
-}
-
-// Root returns the root.
-func (s *Sparse) Root() zk.Root {
-	return zk.RootFromElement(s.node(len(s.levels)-1, 0))
 }

@@ -2,6 +2,7 @@ package tree
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -63,14 +64,14 @@ func TestEveryTreeAgreesWithTheNaiveOne(t *testing.T) {
 				level := rapid.IntRange(0, 4).Draw(t, "level")
 				must(f.Align(level))
 				must(m.Align(level))
-				for uint64(len(leaves))%pow3[level] != 0 {
+				for uint32(len(leaves))%pow3[level] != 0 {
 					leaves = append(leaves, Leaf{})
 				}
 			case "root", "leaves":
 				level := rapid.IntRange(1, 4).Draw(t, "level")
 				must(f.Align(level))
 				must(m.Align(level))
-				for uint64(len(leaves))%pow3[level] != 0 {
+				for uint32(len(leaves))%pow3[level] != 0 {
 					leaves = append(leaves, Leaf{})
 				}
 				n := rapid.IntRange(0, int(pow3[level])).Draw(t, "filled")
@@ -122,7 +123,7 @@ func TestEveryTreeAgreesWithTheNaiveOne(t *testing.T) {
 		for at := range wanted {
 			m.Forget(at)
 		}
-		if len(m.waiting) != 0 || len(m.marks) != 0 {
+		if len(m.families) != 0 || len(m.members) != 0 || len(m.marks) != 0 {
 			t.Fatal("a forgotten mark left something behind")
 		}
 	})
@@ -138,7 +139,7 @@ func TestSparseAgreesWithTheNaiveTree(t *testing.T) {
 			if rapid.Bool().Draw(t, "filled") {
 				leaves[at] = leafOf(rapid.IntRange(0, 1000).Draw(t, "leaf"))
 			}
-			if err := s.Set(uint64(at), leaves[at]); err != nil {
+			if err := s.Set(uint32(at), leaves[at]); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -147,7 +148,7 @@ func TestSparseAgreesWithTheNaiveTree(t *testing.T) {
 			t.Fatal("root differs")
 		}
 		at := rapid.IntRange(0, 80).Draw(t, "path of")
-		p, err := s.Path(uint64(at))
+		p, err := s.Path(uint32(at))
 		if err != nil || zk.RootFromElement(p.Root(leaves[at])) != want || int(p.Index()) != at {
 			t.Fatalf("path of leaf %d: %v", at, err)
 		}
@@ -213,8 +214,99 @@ func fuzzSeeds(f *testing.F) {
 		_ = m.Append(leafOf(i))
 	}
 	f.Add(m.Marshal())
-	f.Add(m.f.Marshal())
+	f.Add(m.frontier.Marshal())
 	f.Add([]byte{})
+}
+
+func TestMalformedEncodingsAreRefused(t *testing.T) {
+	m := NewMarked()
+	_ = m.Mark(1)
+	_ = m.Mark(90)
+	for i := range 40 {
+		if err := m.Append(leafOf(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mb, fb := m.Marshal(), m.frontier.Marshal()
+	change := func(b []byte, at int, to byte) []byte {
+		c := bytes.Clone(b)
+		c[at] = to
+		return c
+	}
+	n := 5 + len(fb)
+	for name, b := range map[string][]byte{"empty": nil, "cut": fb[:len(fb)-1], "long": append(bytes.Clone(fb), 0), "version": change(fb, 0, 2), "size": change(fb, 4, 41),
+		"beyond capacity": change(fb, 1, 0xff), "element above the order": change(fb, 5, 0xff)} {
+		if _, err := UnmarshalFrontier(b); !errors.Is(err, ErrMalformed) {
+			t.Errorf("frontier, %s: %v", name, err)
+		}
+	}
+	for name, b := range map[string][]byte{"empty": nil, "cut": mb[:len(mb)-1], "long": append(bytes.Clone(mb), 0), "version": change(mb, 0, 9), "frontier length": change(mb, 4, 0),
+		"huge frontier": change(mb, 1, 0xff), "number of marks": change(mb, n, 0xff), "marks out of order": change(mb, n+7, 91), "mark beyond capacity": change(mb, n+8, 0xff),
+		"element above the order": change(mb, n+12, 0xff)} {
+		if _, err := UnmarshalMarked(b); !errors.Is(err, ErrMalformed) {
+			t.Errorf("marked, %s: %v", name, err)
+		}
+	}
+	if _, err := UnmarshalMarked(mb); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLevelsOutsideTheTreeAreRefused(t *testing.T) {
+	f, m := NewFrontier(), NewMarked()
+	for name, err := range map[string]error{
+		"align": f.Align(-1), "align above": f.Align(zk.NoteDepth), "subtree": f.AppendSubtree(Leaf{}, zk.NoteDepth), "subtree below": m.AppendSubtree(Leaf{}, -1),
+		"marked align": m.Align(-1), "leaves": m.AppendLeaves(make([]Leaf, 4), 1), "mark": m.Mark(zk.NoteCapacity),
+	} {
+		if !errors.Is(err, ErrIndex) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if f.Size() != 0 || m.Size() != 0 {
+		t.Error("a refusal changed the tree")
+	}
+	for name, call := range map[string]func(){"too many leaves": func() { SubtreeRoot(make([]Leaf, 4), 1) }, "level": func() { SubtreeRoot(nil, -1) }, "depth": func() { NewSparse(21) }} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: no panic", name)
+				}
+			}()
+			call()
+		}()
+	}
+}
+
+// The number of marks must not slow down appending: a wallet may hold thousands of notes.
+func TestManyMarksStayCheap(t *testing.T) {
+	m := NewMarked()
+	for i := range 3000 {
+		if i%3 == 0 {
+			if err := m.Mark(uint32(i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := m.Append(leafOf(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(m.families); n > 1600 {
+		t.Errorf("%d families for 1000 marks: ancestors are not shared", n)
+	}
+}
+
+func TestAppendingDoesNotAllocate(t *testing.T) {
+	f := NewFrontier()
+	if n := testing.AllocsPerRun(200, func() { _ = f.Append(Leaf{}) }); n != 0 {
+		t.Errorf("Append allocates %v times", n)
+	}
+}
+
+func BenchmarkSubtreeRoot81(b *testing.B) {
+	leaves := make([]Leaf, 64)
+	for b.Loop() {
+		SubtreeRoot(leaves, 4)
+	}
 }
 
 func FuzzUnmarshalFrontier(f *testing.F) {
