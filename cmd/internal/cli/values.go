@@ -44,10 +44,7 @@ func MinorUnits[A ~uint64](minor A) string { return strconv.FormatUint(uint64(mi
 // loopback address alone: there is no mutual TLS yet, so anything else would send payments over an open network.
 func LedgerURL(text string) (string, error) {
 	u, err := url.Parse(text)
-	if err != nil {
-		return "", Usagef("address %q: %w", text, err)
-	}
-	if u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return "", Usagef("address %q: want http://127.0.0.1:PORT", text)
 	}
 	if !IsLoopbackHost(u.Hostname()) {
