@@ -12,6 +12,7 @@ import (
 
 	groth16 "github.com/consensys/gnark/backend/groth16/bls12-381"
 	cs "github.com/consensys/gnark/constraint/bls12-381"
+	"github.com/consensys/gnark/logger"
 
 	"github.com/comity-ledger/comity/zk"
 	"github.com/comity-ledger/comity/zk/circuit"
@@ -99,18 +100,25 @@ func (c *Cache) Keys(ctx context.Context, id zk.CircuitID) (*ProvingKey, error) 
 	return c.keys(ctx, id, record, func() (*cs.R1CS, error) { return Compile(id) })
 }
 
-// Has reports whether the proving key of a circuit is on disk, without reading it.
-func (c *Cache) Has(id zk.CircuitID) bool {
+// File returns the path of the circuit's key file, which may not exist yet; "" for an unknown circuit.
+func (c *Cache) File(id zk.CircuitID) string {
 	record, err := RecordOf(id)
 	if err != nil {
-		return false
+		return ""
 	}
-	_, err = os.Stat(c.path(id, record))
+	return c.path(id, record)
+}
+
+// Has reports whether the proving key of a circuit is on disk, without reading it.
+func (c *Cache) Has(id zk.CircuitID) bool {
+	_, err := os.Stat(c.File(id))
 	return err == nil
 }
 
-// Compile compiles a circuit.
+// Compile compiles a circuit. It turns gnark's own logger off for the whole process: it writes to standard output, where a command
+// prints its result.
 func Compile(id zk.CircuitID) (*cs.R1CS, error) {
+	logger.Disable()
 	system, err := circuit.Compile(id)
 	if err != nil {
 		return nil, fmt.Errorf("compile %v: %w", id, err)
