@@ -1,0 +1,48 @@
+// Package bench measures what the parts of a ledger cost, and its load folder what a whole one does.
+//
+// Questions, machine, commit and command of every recorded figure are in results. The benchmarks are in the test files: each
+// also runs once, with a small size, as a test, so that none rots.
+//
+// This package may forge proofs with zk/setup/simulator, which nothing else outside tests may.
+package bench
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// CPU returns the processor time that this process has used, on all its threads, in user and system mode.
+func CPU() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// Machine says on what a figure was measured: processor, number of processors, system, Go version and commit.
+func Machine() string {
+	model := "unknown processor"
+	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(b)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+				model = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	commit := "unknown commit"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				commit = s.Value
+			}
+		}
+	}
+	return fmt.Sprintf("%s, %d processors, %s/%s, %s, commit %s", model, runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version(), commit)
+}
