@@ -189,8 +189,9 @@ func (s *State) Entry() *entry.State {
 // MayExpire tells whether an idle ledger should log a state entry at the ledger
 // time `now`, both in milliseconds, because something may still expire: an
 // entry that was built while the ledger was active, or one with the expiry
-// seenExpiry, the greatest that the driver has seen in any submission (L4.12).
-// Only a logged time makes "expired" final.
+// seenExpiry, the greatest that the driver has seen in a submission that was
+// not refused as expiry_too_far (L4.12; or anybody could keep an idle ledger
+// awake for ever). Only a logged time makes "expired" final.
 func (s *State) MayExpire(now, seenExpiry uint64) bool {
 	horizon := add(s.lastActivity, max(s.rules.genesis.MaxExpiryMillis, s.rules.genesis.RegistryWindowMillis))
 	return now > s.time && s.time < max(horizon, seenExpiry)

@@ -1,0 +1,315 @@
+package replay_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"iter"
+	"testing"
+
+	"github.com/comity-ledger/comity/settlement"
+	"github.com/comity-ledger/comity/settlement/entry"
+	"github.com/comity-ledger/comity/settlement/internal/ledgertest"
+	"github.com/comity-ledger/comity/settlement/replay"
+	"github.com/comity-ledger/comity/zk"
+)
+
+// history is a ledger with a bit of everything; block 4 holds three entries and
+// begins at index 8.
+func history(t testing.TB) *ledgertest.Bed {
+	b := ledgertest.NewBed(5)
+	own := b.Owner()
+	step := func(e ...any) {
+		t.Helper()
+		b.Now += 100
+		for _, r := range b.Submit(e...) {
+			if r.Status != settlement.Accepted {
+				t.Fatal(r.Refusal)
+			}
+		}
+	}
+	step(b.Register(5, own))
+	step(b.OpenProgramme(7, entry.StatusOpen))
+	step(b.Issue(ledgertest.AUR, 7, 1000))
+	step(b.Transfer(), b.Prove(b.Tx(entry.KindTransfer, zk.Disburse64)))
+	step(b.Freeze(own, true))
+	step(b.Redeem(ledgertest.AUR, 7, 10))
+	step(b.Transfer())
+	step(b.Transfer())
+	return b
+}
+
+// bare keeps what the log holds of a block.
+func bare(blocks []*settlement.Block) []*settlement.Block {
+	out := make([]*settlement.Block, len(blocks))
+	for i, b := range blocks {
+		out[i] = &settlement.Block{Height: b.Height, FirstIndex: b.FirstIndex, Entries: append([][]byte(nil), b.Entries...)}
+		if i == 0 {
+			out[0] = b
+		}
+	}
+	return out
+}
+
+func seq(blocks []*settlement.Block) iter.Seq2[*settlement.Block, error] {
+	return func(yield func(*settlement.Block, error) bool) {
+		for _, b := range blocks {
+			if !yield(b, nil) {
+				return
+			}
+		}
+	}
+}
+
+func TestReplayFromTheEntriesAloneGivesTheSameState(t *testing.T) {
+	b := history(t)
+	for name, blocks := range map[string][]*settlement.Block{"stored blocks": b.Blocks, "bare entries": bare(b.Blocks)} {
+		var last uint64
+		state, err := replay.All(t.Context(), seq(blocks), replay.Config{Verifier: b.Verifier, Genesis: b.Hash},
+			func(height, entries uint64) { last = entries })
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if !bytes.Equal(state.Marshal(), b.State.Marshal()) || last != b.State.LogSize() {
+			t.Errorf("%s: another state, or progress up to %d of %d entries", name, last, b.State.LogSize())
+		}
+	}
+}
+
+// change decodes an entry, changes it and encodes it again.
+func change[E entry.Entry](t *testing.T, leaf []byte, f func(E)) []byte {
+	t.Helper()
+	e, err := entry.Decode(leaf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f(e.(E))
+	return entry.Encode(e)
+}
+
+func TestTamperedLogIsNamedAtItsEntry(t *testing.T) {
+	b := history(t)
+	tx := func(f func(*entry.Transaction)) func(*testing.T, []*settlement.Block) {
+		return func(t *testing.T, blocks []*settlement.Block) {
+			blocks[4].Entries[1] = change(t, blocks[4].Entries[1], f)
+		}
+	}
+	state := func(f func(*entry.State)) func(*testing.T, []*settlement.Block) {
+		return func(t *testing.T, blocks []*settlement.Block) {
+			blocks[4].Entries[2] = change(t, blocks[4].Entries[2], f)
+		}
+	}
+	for name, c := range map[string]struct {
+		tamper func(*testing.T, []*settlement.Block)
+		index  uint64
+		code   entry.Code // "" where the reason has no code
+	}{
+		"proof":           {tx(func(e *entry.Transaction) { e.Legs[0].Proof[40] ^= 1; e.Legs[0].Proof[20] ^= 1 }), 9, entry.ProofInvalid},
+		"commitment":      {tx(func(e *entry.Transaction) { e.Legs[0].Commitments[3] = zk.Commitment(b.Rand.Field()) }), 9, entry.ProofInvalid},
+		"expiry":          {tx(func(e *entry.Transaction) { e.ExpiryMillis = b.Blocks[4].Time }), 9, entry.Expired},
+		"ledger":          {tx(func(e *entry.Transaction) { e.Ledger[0] ^= 1 }), 9, entry.WrongLedger},
+		"anchor":          {tx(func(e *entry.Transaction) { e.Legs[0].Anchor = 4 }), 9, entry.AnchorUnknown},
+		"time back":       {state(func(e *entry.State) { e.TimeMillis = b.Blocks[3].Time - 1 }), 10, ""},
+		"note root":       {state(func(e *entry.State) { e.NoteRoot = zk.Root(b.Rand.Field()) }), 10, ""},
+		"tree size":       {state(func(e *entry.State) { e.TreeSize++ }), 10, ""},
+		"registry root":   {state(func(e *entry.State) { e.RegistryRoot = zk.Root(b.Rand.Field()) }), 10, ""},
+		"readers' root":   {state(func(e *entry.State) { e.ReadersRoot = zk.Root(b.Rand.Field()) }), 10, ""},
+		"nullifier count": {state(func(e *entry.State) { e.Nullifiers++ }), 10, ""},
+		"next sequence":   {state(func(e *entry.State) { e.NextSequence++ }), 10, ""},
+		"height":          {state(func(e *entry.State) { e.Height++ }), 10, ""},
+		"supply":          {state(func(e *entry.State) { e.Supply[0].Issued++ }), 10, ""},
+		"oversight epoch": {state(func(e *entry.State) { e.OversightEpoch++ }), 10, ""},
+		"policy":          {state(func(e *entry.State) { e.PolicyHash[0]++ }), 10, ""},
+		"garbage":         {func(_ *testing.T, bs []*settlement.Block) { bs[4].Entries[1] = []byte{1, 3, 5} }, 9, entry.Malformed},
+		"no state entry":  {func(_ *testing.T, bs []*settlement.Block) { bs[4].Entries = bs[4].Entries[:2] }, 9, entry.UnknownKind},
+		"empty block":     {func(_ *testing.T, bs []*settlement.Block) { bs[4].Entries = nil }, 8, ""},
+		"state entry inside": {func(_ *testing.T, bs []*settlement.Block) {
+			bs[4].Entries = append([][]byte{bs[3].Entries[1]}, bs[4].Entries[1:]...)
+		}, 8, entry.UnknownKind},
+		"an entry left out": {func(_ *testing.T, bs []*settlement.Block) { bs[4].Entries = bs[4].Entries[1:] }, 9, ""},
+		"an entry twice": {func(_ *testing.T, bs []*settlement.Block) {
+			bs[4].Entries = append([][]byte{bs[4].Entries[0]}, bs[4].Entries...)
+		}, 9, ""},
+		"settled again":      {func(_ *testing.T, bs []*settlement.Block) { bs[8].Entries[0] = bs[7].Entries[0] }, 17, entry.NullifierSpent},
+		"signature":          {func(t *testing.T, bs []*settlement.Block) { bs[5].Entries[0][len(bs[5].Entries[0])-1] ^= 1 }, 11, entry.SignatureInvalid},
+		"signed entry again": {func(t *testing.T, bs []*settlement.Block) { bs[7].Entries[0] = bs[5].Entries[0] }, 15, entry.SequenceStale},
+		"block left out":     {func(_ *testing.T, bs []*settlement.Block) { *bs[4] = *bs[5] }, 11, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			blocks := bare(b.Blocks)
+			for i := range blocks { // entries are changed in place
+				for j := range blocks[i].Entries {
+					blocks[i].Entries[j] = bytes.Clone(blocks[i].Entries[j])
+				}
+			}
+			c.tamper(t, blocks)
+			_, err := replay.All(t.Context(), seq(blocks), replay.Config{Verifier: b.Verifier}, nil)
+			var broken *replay.Error
+			if !errors.As(err, &broken) {
+				t.Fatalf("not found: %v", err)
+			}
+			if broken.Index != c.index || entry.CodeOf(err) != c.code {
+				t.Errorf("named at %d as %q: %v; want %d, %q", broken.Index, entry.CodeOf(err), err, c.index, c.code)
+			}
+		})
+	}
+}
+
+func TestStoredEffectsMustFollowFromTheEntries(t *testing.T) {
+	b := history(t)
+	for name, tamper := range map[string]func(*settlement.Block){
+		"nullifier":  func(c *settlement.Block) { c.Nullifiers = c.Nullifiers[1:] },
+		"commitment": func(c *settlement.Block) { c.Commitments = append(c.Commitments[1:2:2], c.Commitments[1:]...) },
+		"anchor":     func(c *settlement.Block) { c.Anchor.RegistryRoot = zk.Root(b.Rand.Field()) },
+		"order": func(c *settlement.Block) { // the roots of the state entry are the same, the log is not
+			c.Entries = [][]byte{c.Entries[1], c.Entries[0], c.Entries[2]}
+		},
+		"log root": func(c *settlement.Block) { c.Root[3] ^= 1 },
+	} {
+		blocks := append([]*settlement.Block(nil), b.Blocks...)
+		bad := *blocks[4]
+		tamper(&bad)
+		blocks[4] = &bad
+		var broken *replay.Error
+		if _, err := replay.All(t.Context(), seq(blocks), replay.Config{Verifier: b.Verifier}, nil); !errors.As(err, &broken) || broken.Height != 4 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestReplayOfAnotherLedgerIsRefused(t *testing.T) {
+	b := history(t)
+	if _, err := replay.All(t.Context(), seq(b.Blocks), replay.Config{Genesis: ledgertest.NewLedger(6).Hash}, nil); !errors.Is(err, settlement.ErrOtherLedger) {
+		t.Errorf("another ledger's log: %v", err)
+	}
+	genesis := *b.Blocks[0]
+	genesis.Entries = [][]byte{genesis.Entries[0], b.Blocks[1].Entries[1]}
+	if _, err := replay.New(&genesis, replay.Config{}); err == nil {
+		t.Error("a genesis block with a foreign state entry began a replay")
+	}
+}
+
+func TestRefusedBlockLeavesTheReplayerWhereItWas(t *testing.T) {
+	b := history(t)
+	r, err := replay.New(b.Blocks[0], replay.Config{Verifier: b.Verifier})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, block := range b.Blocks[1:] {
+		if r.Apply(b.Blocks[len(b.Blocks)-1]) == nil && block != b.Blocks[len(b.Blocks)-1] {
+			t.Fatal("a block out of order was applied")
+		}
+		if block == b.Blocks[len(b.Blocks)-1] {
+			break
+		}
+		bad := bare([]*settlement.Block{b.Blocks[0], block})[1]
+		bad.Entries[len(bad.Entries)-1] = b.Blocks[0].Entries[1]
+		if r.Apply(bad) == nil {
+			t.Fatal("a block with another's state entry was applied")
+		}
+		if err := r.Apply(block); err != nil {
+			t.Fatalf("block %d after refused ones: %v", block.Height, err)
+		}
+	}
+	if !bytes.Equal(r.State().Marshal(), b.State.Marshal()) {
+		t.Error("another state")
+	}
+}
+
+// shelf is a store that only reads.
+type shelf struct {
+	settlement.Store
+	blocks   []*settlement.Block
+	height   uint64
+	snapshot []byte
+	served   int
+}
+
+func (s *shelf) Block(_ context.Context, height uint64) (*settlement.Block, error) {
+	if height >= uint64(len(s.blocks)) {
+		return nil, settlement.ErrNotFound
+	}
+	return s.blocks[height], nil
+}
+
+func (s *shelf) Blocks(_ context.Context, from uint64) iter.Seq2[*settlement.Block, error] {
+	return func(yield func(*settlement.Block, error) bool) {
+		for _, b := range s.blocks[min(from, uint64(len(s.blocks))):] {
+			s.served++
+			if !yield(b, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (s *shelf) Spent(_ context.Context, nullifiers []zk.Nullifier) ([]settlement.Hit, error) {
+	hits := make([]settlement.Hit, len(nullifiers))
+	for i, nf := range nullifiers {
+		for _, b := range s.blocks {
+			for _, n := range b.Nullifiers {
+				if n.Nullifier == nf && !hits[i].Found {
+					hits[i] = settlement.Hit{Found: true, EntryIndex: n.EntryIndex, Height: b.Height}
+				}
+			}
+		}
+	}
+	return hits, nil
+}
+
+func (s *shelf) Anchor(ctx context.Context, height uint64) (settlement.Anchor, error) {
+	b, err := s.Block(ctx, height)
+	if err != nil {
+		return settlement.Anchor{}, err
+	}
+	return b.Anchor, nil
+}
+
+func (s *shelf) Snapshot(context.Context) (uint64, []byte, error) {
+	if s.snapshot == nil {
+		return 0, nil, settlement.ErrNotFound
+	}
+	return s.height, s.snapshot, nil
+}
+
+func TestRestoreUsesASnapshotOnlyWhenItHolds(t *testing.T) {
+	b := history(t)
+	middle, err := replay.All(t.Context(), seq(b.Blocks[:5]), replay.Config{Verifier: b.Verifier}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := middle.Marshal()
+	bad := bytes.Clone(good)
+	bad[60] ^= 1
+	for name, c := range map[string]struct {
+		height   uint64
+		snapshot []byte
+		served   int
+	}{
+		"none":          {0, nil, 8},
+		"good":          {4, good, 4},
+		"damaged":       {4, bad, 8},
+		"wrong height":  {3, good, 8},
+		"of the future": {400, good, 8},
+	} {
+		s := &shelf{blocks: b.Blocks, height: c.height, snapshot: c.snapshot}
+		state, err := replay.Restore(t.Context(), s, nil, nil)
+		if err != nil || !bytes.Equal(state.Marshal(), b.State.Marshal()) {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if s.served != c.served {
+			t.Errorf("%s: replayed %d blocks, want %d", name, s.served, c.served)
+		}
+	}
+}
+
+func TestRestoreNamesACorruptStore(t *testing.T) {
+	b := history(t)
+	blocks := append([]*settlement.Block(nil), b.Blocks...)
+	bad := *blocks[7]
+	bad.Entries = [][]byte{blocks[4].Entries[0], bad.Entries[1]} // spends again what block 4 spent
+	blocks[7] = &bad
+	if _, err := replay.Restore(t.Context(), &shelf{blocks: blocks}, nil, nil); !errors.Is(err, settlement.ErrStoreCorrupt) {
+		t.Errorf("a double spend in the store: %v", err)
+	}
+}
