@@ -9,29 +9,29 @@ type Code string
 const (
 	WitnessMalformed Code = "witness_malformed" // wrong sizes, missing keys, bytes that are not canonical
 
-	InputForeign       Code = "input_foreign"        // S1: an input of another owner, asset or programme
-	MembershipInvalid  Code = "membership_invalid"   // S1: an input with a value is not in the tree under the note root
-	NullifierMismatch  Code = "nullifier_mismatch"   // S1: a nullifier is not that of its input
-	NullifierRepeated  Code = "nullifier_repeated"   // S1: one input twice
-	SignatureInvalid   Code = "signature_invalid"    // S2: the owner did not sign ctx
-	OwnerNotRegistered Code = "owner_not_registered" // S3: no such leaf under the registry root
-	OwnerFrozen        Code = "owner_frozen"         // S3: the leaf is there and not active
-	OverLimit          Code = "over_limit"           // S3: more than the limit leaves the owner
-	Unbalanced         Code = "unbalanced"           // S4: inputs and issue differ from outputs and redemption
-	OutputForeign      Code = "output_foreign"       // S4: an output of another asset
-	IssueAndRedeem     Code = "issue_and_redeem"     // S4: both at once
-	AssetMismatch      Code = "asset_mismatch"       // S4: the public asset is not the leg's, or shown without need
-	ProgrammeMismatch  Code = "programme_mismatch"   // S4, S5: the public programme is not the leg's, or outputs carry two others
-	ReleaseNotAllowed  Code = "release_not_allowed"  // S5: earmarked money would lose its programme
-	SetNotAllowed      Code = "set_not_allowed"      // S5: free money would take on a programme
-	KeyMismatch        Code = "key_mismatch"         // S6: epk is not e*G
-	CommitmentMismatch Code = "commitment_mismatch"  // S6: a commitment is not that of its output
-	CipherMismatch     Code = "cipher_mismatch"      // S6: oversight could not read an output or the sender
-	ReaderMismatch     Code = "reader_mismatch"      // S7: not the reader of the programme
-	WrapMismatch       Code = "wrap_mismatch"        // S7: the reader could not unwrap the key
-	ReturnMismatch     Code = "return_mismatch"      // S8: the return commitment is not that of the held output
-	SizeClassExceeded  Code = "size_class_exceeded"  // S8: the held output is above its size class
-	SubtreeMismatch    Code = "subtree_mismatch"     // S9: the subtree root is not that of the outputs
+	InputForeign       Code = "input_foreign"        // Z7.1: an input of another owner, asset or programme
+	MembershipInvalid  Code = "membership_invalid"   // Z7.1: an input with a value is not in the tree under the note root
+	NullifierMismatch  Code = "nullifier_mismatch"   // Z7.1: a nullifier is not that of its input
+	NullifierRepeated  Code = "nullifier_repeated"   // Z7.1: one input twice
+	SignatureInvalid   Code = "signature_invalid"    // Z7.2: the owner did not sign ctx
+	OwnerNotRegistered Code = "owner_not_registered" // Z7.3: no such leaf under the registry root
+	OwnerFrozen        Code = "owner_frozen"         // Z7.3: the leaf is there and not active
+	OverLimit          Code = "over_limit"           // Z7.3: more than the limit leaves the owner
+	Unbalanced         Code = "unbalanced"           // Z7.4: inputs and issue differ from outputs and redemption
+	OutputForeign      Code = "output_foreign"       // Z7.4: an output of another asset
+	IssueAndRedeem     Code = "issue_and_redeem"     // Z7.4: both at once
+	AssetMismatch      Code = "asset_mismatch"       // Z7.4: the public asset is not the leg's, or shown without need
+	ProgrammeMismatch  Code = "programme_mismatch"   // Z7.4, Z7.5: the public programme is not the leg's, or outputs carry two others
+	ReleaseNotAllowed  Code = "release_not_allowed"  // Z7.5: earmarked money would lose its programme
+	SetNotAllowed      Code = "set_not_allowed"      // Z7.5: free money would take on a programme
+	KeyMismatch        Code = "key_mismatch"         // Z7.6: epk is not e*G
+	CommitmentMismatch Code = "commitment_mismatch"  // Z7.6: a commitment is not that of its output
+	CipherMismatch     Code = "cipher_mismatch"      // Z7.6: oversight could not read an output or the sender
+	ReaderMismatch     Code = "reader_mismatch"      // Z7.7: not the reader of the programme
+	WrapMismatch       Code = "wrap_mismatch"        // Z7.7: the reader could not unwrap the key
+	ReturnMismatch     Code = "return_mismatch"      // Z7.8: the return commitment is not that of the held output
+	SizeClassExceeded  Code = "size_class_exceeded"  // Z7.8: the held output is above its size class
+	SubtreeMismatch    Code = "subtree_mismatch"     // Z7.9: the subtree root is not that of the outputs
 )
 
 // Refusal says which statement a leg breaks.

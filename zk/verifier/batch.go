@@ -340,7 +340,7 @@ func (b *batch) part(lo, hi int, s *sums) bool {
 // isolate names every bad proof of [lo, hi), a range that does not hold. It halves the range and looks into the halves that do
 // not hold. A proof is refused only after its own exact check, so a valid one never is; and once an eighth of the batch has
 // turned out bad, halving costs more than checking each, so it stops: no mix of proofs costs more than about four single
-// verifications for each (SPEC B6).
+// verifications for each (Z8.15).
 func (b *batch) isolate(lo, hi int) {
 	s := <-b.free
 	// Proofs refused for their subgroup are out of the batch by now: the rest may well hold.

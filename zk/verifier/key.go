@@ -14,7 +14,7 @@ import (
 	"github.com/comity-ledger/comity/zk/internal/affine"
 )
 
-// Why a verifying key is refused (SPEC V5 to V9).
+// Why a verifying key is refused (Z8.5 to Z8.9).
 var (
 	ErrKeyEncoding = errors.New("verifying key encoding is not canonical")
 	ErrKeySubgroup = errors.New("verifying key point is outside the prime-order subgroup")

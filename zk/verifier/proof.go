@@ -13,15 +13,15 @@ import (
 // Why a proof is refused. The ledger answers proof_invalid to a client for each of them.
 var (
 	// ErrEncoding: a coordinate is not below the field's modulus (which also covers every flag bit), or a point is not on
-	// its curve or is the point at infinity. SPEC V1.
+	// its curve or is the point at infinity. Z8.1.
 	ErrEncoding = errors.New("proof encoding is not canonical")
-	// ErrSubgroup: a point lies on its curve outside the subgroup of prime order. SPEC V2.
+	// ErrSubgroup: a point lies on its curve outside the subgroup of prime order. Z8.2.
 	ErrSubgroup = errors.New("proof point is outside the prime-order subgroup")
-	// ErrPairing: the proof is well-formed and does not prove this statement. SPEC V3.
+	// ErrPairing: the proof is well-formed and does not prove this statement. Z8.3.
 	ErrPairing = errors.New("proof does not verify")
-	// ErrShape: the public part does not have the shape of its circuit. SPEC V4.
+	// ErrShape: the public part does not have the shape of its circuit. Z8.4.
 	ErrShape = zk.ErrShape
-	// ErrUnknownCircuit: there is no verifying key for this circuit. SPEC V4.
+	// ErrUnknownCircuit: there is no verifying key for this circuit. Z8.4.
 	ErrUnknownCircuit = errors.New("no verifying key for this circuit")
 	// ErrRandomness: the source of randomness failed, so nothing could be decided. The proof may be valid: try again.
 	ErrRandomness = errors.New("no randomness for batch verification")

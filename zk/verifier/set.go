@@ -167,7 +167,7 @@ func millerFixed(points []curve.G1Affine, fixed []*lines) (curve.GT, error) {
 }
 
 // VerifyBatch checks many proofs, of any mix of circuits, and returns one error for each job: nil where the proof is valid.
-// It accepts the same proofs as Verify: a valid one always, a false one with probability at most 2^-124 (SPEC B5).
+// It accepts the same proofs as Verify: a valid one always, a false one with probability at most 2^-124 (Z8.14).
 //
 // random must be unpredictable to whoever made the proofs: the system's source, which nil stands for. With coefficients known
 // beforehand two false proofs can be made to cancel. If it fails, every undecided job gets ErrRandomness.

@@ -13,7 +13,7 @@ import (
 // independent combinations with coefficients in {-1, 0, 1} are each tested exactly. If some point has a component T outside
 // G1, then, all other coefficients fixed, its own coefficient takes three values with three different effects, because the
 // cofactor is odd and so T has order at least 3. Each trial therefore passes with probability at most 1/3, and all of them
-// with at most 3^-84 < 2^-133 (SPEC B4).
+// with at most 3^-84 < 2^-133 (Z8.13).
 //
 // Four trials share their additions: the 81 vectors of four coefficients are 40 buckets up to sign (and the zero vector), each
 // point is added to one of them, and the four sums are read off the buckets.

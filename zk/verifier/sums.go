@@ -46,7 +46,7 @@ func weigh(buckets []curve.G1Affine) curve.G1Jac {
 }
 
 // weight is a randomiser z = a + lambda*b with 64-bit a and b. lambda = x²-1 has 127 bits and the lattice of (a, b) with
-// a + lambda*b = 0 mod r has no non-zero vector that short, so the 2^128 pairs give 2^128 different z (SPEC B2).
+// a + lambda*b = 0 mod r has no non-zero vector that short, so the 2^128 pairs give 2^128 different z (Z8.11).
 type weight struct{ a, b uint64 }
 
 // lambda is the eigenvalue of the endomorphism phi(x, y) = (root*x, y) on the prime-order subgroup of G1: x²-1 for the seed x
