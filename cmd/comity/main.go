@@ -7,7 +7,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/cmd/internal/setupcmd"
+	"github.com/comity-ledger/comity/cmd/internal/witnesscmd"
 )
+
+// version is set when a release is built: -ldflags "-X main.version=v1.2.3".
+var version = "development"
 
 func main() { os.Exit(cli.Main(root())) }
 
@@ -20,7 +25,9 @@ func root() *cobra.Command {
 runs or copies a ledger, and zero-knowledge proofs keep it honest all the same.
 
 Exit codes: 0 done, 1 failed, 2 wrong use or input, 3 refused by name, 4 not reachable or "try later", 5 a check failed.`,
+		Version: version,
 	}
 	cmd.CompletionOptions.HiddenDefaultCmd = true
+	cmd.AddCommand(witnesscmd.Command(), setupcmd.Command())
 	return cmd
 }

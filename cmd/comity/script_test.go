@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/comity-ledger/comity/cmd/internal/cli"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"comity": func() { os.Exit(cli.Main(root())) }})
+}
+
+// TestScripts plays the stories of testdata/script: the commands a person types, with the real binary, real proofs and several
+// processes that meet on loopback.
+func TestScripts(t *testing.T) {
+	// Proving keys are shared by all runs; each story has a home of its own for everything else.
+	keys := os.Getenv("COMITY_KEYS")
+	if keys == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = filepath.Join(cache, "comity", "keys")
+	}
+	deploy, err := filepath.Abs("../../deploy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			passphrase := filepath.Join(env.WorkDir, "passphrase")
+			if err := os.WriteFile(passphrase, []byte("correct horse battery staple\n"), 0o600); err != nil {
+				return err
+			}
+			env.Setenv("COMITY_KEYS", keys)
+			env.Setenv("DEPLOY", deploy)
+			env.Setenv(cli.PassphraseEnv, passphrase)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"code": code, "waitfile": waitFile, "setfile": setFile, "setjson": setJSON, "edit": edit,
+		},
+		RequireUniqueNames: true,
+	})
+}
+
+// code N PROGRAM ARGS... runs a program that must end with exit code N.
+func code(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code N program args...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := 0
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("run %s: %v", args[1], err)
+	}
+	if fmt.Sprint(got) != args[0] {
+		ts.Fatalf("%s ended with exit code %d, want %s", strings.Join(args[1:], " "), got, args[0])
+	}
+}
+
+// waitfile FILE waits up to 60 seconds for a file to appear.
+func waitFile(ts *testscript.TestScript, _ bool, args []string) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s did not appear", args[0])
+		}
+	}
+}
+
+// setfile NAME FILE sets a variable to a file's content without white space around it.
+func setFile(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
+}
+
+// setjson NAME PATH sets a variable to a value of the JSON object that the last command printed; PATH is keys joined by dots.
+func setJSON(ts *testscript.TestScript, _ bool, args []string) {
+	d := json.NewDecoder(strings.NewReader(ts.ReadFile("stdout")))
+	d.UseNumber()
+	var value any
+	if err := d.Decode(&value); err != nil {
+		ts.Fatalf("the last command printed no JSON: %v", err)
+	}
+	for _, key := range strings.Split(args[1], ".") {
+		switch v := value.(type) {
+		case map[string]any:
+			value = v[key]
+		case []any:
+			var i int
+			if _, err := fmt.Sscan(key, &i); err != nil || i < 0 || i >= len(v) {
+				ts.Fatalf("no element %s", key)
+			}
+			value = v[i]
+		}
+		if value == nil {
+			ts.Fatalf("the JSON has no %s", args[1])
+		}
+	}
+	ts.Setenv(args[0], fmt.Sprint(value))
+}
+
+// edit FILE OLD NEW replaces every OLD in a file, which must hold it.
+func edit(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs(args[0])
+	data, err := os.ReadFile(path)
+	ts.Check(err)
+	if !bytes.Contains(data, []byte(args[1])) {
+		ts.Fatalf("%s does not hold %q", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(path, bytes.ReplaceAll(data, []byte(args[1]), []byte(args[2])), 0o644))
+}
