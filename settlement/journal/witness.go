@@ -167,7 +167,7 @@ func refuse(status int, name, format string, args ...any) *refusal {
 	return &refusal{status: status, name: name, err: fmt.Errorf(format, args...)}
 }
 
-// AddCheckpoint is the request POST /add-checkpoint: it returns the signature line, or why there is none.
+// addCheckpoint is the request POST /add-checkpoint: it returns the signature line, or why there is none.
 func (w *Witness) addCheckpoint(ctx context.Context, body []byte) ([]byte, *refusal) {
 	req, err := parseRequest(body)
 	if err != nil {
@@ -274,13 +274,6 @@ func (w *Witness) Handler() http.Handler {
 
 func (w *Witness) serve(rw http.ResponseWriter, r *http.Request) {
 	rw.Header().Set("Cache-Control", "no-store")
-	select {
-	case w.slots <- struct{}{}:
-		defer func() { <-w.slots }()
-	default:
-		w.answer(rw, refuse(http.StatusServiceUnavailable, "try_later", "%d requests in hand", maxInHand))
-		return
-	}
 	body, err := io.ReadAll(http.MaxBytesReader(rw, r.Body, maxRequest))
 	var long *http.MaxBytesError
 	if errors.As(err, &long) {
@@ -289,6 +282,13 @@ func (w *Witness) serve(rw http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		w.answer(rw, refuse(http.StatusBadRequest, "request_malformed", "read: %w", err))
+		return
+	}
+	select { // only now: a client that sends slowly holds no place
+	case w.slots <- struct{}{}:
+		defer func() { <-w.slots }()
+	default:
+		w.answer(rw, refuse(http.StatusServiceUnavailable, "try_later", "%d requests in hand", maxInHand))
 		return
 	}
 	line, refused := w.addCheckpoint(r.Context(), body)

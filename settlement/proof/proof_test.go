@@ -349,6 +349,66 @@ func TestPolicyThatDoesNotResistItsFaultsIsRefused(t *testing.T) {
 	}
 }
 
+// Every policy that is accepted keeps its promise: when at most f witnesses sign two histories and the others one, no two
+// checkpoints of one size are final. Every way to split up to five witnesses is tried.
+func TestFaultyWitnessesUpToTheirNumberCannotMakeTwoHistoriesFinal(t *testing.T) {
+	a, b := signer(t).Sign(Head{9, Hash{1}}), signer(t).Sign(Head{9, Hash{2}})
+	policies := 0
+	for n := 1; n <= 5; n++ {
+		var members []Witness
+		for i := range n {
+			name := fmt.Sprintf("w%d.example", i)
+			members = append(members, Witness{name, pub(name), true})
+		}
+		for k := 1; k <= n; k++ {
+			for f := 0; f <= n; f++ {
+				p, err := NewPolicy(Config{Origin: origin, LogKey: pub("log"), Quorum: k, Faulty: f, Witnesses: members})
+				if err != nil {
+					continue
+				}
+				policies++
+				seen := false // that more faults than f do break it, or this test sees nothing
+				ways := 1
+				for range n {
+					ways *= 3
+				}
+				for way := range ways {
+					var left, right []string
+					faulty := 0
+					for i, w := 0, way; i < n; i, w = i+1, w/3 {
+						if w%3 != 0 {
+							left = append(left, members[i].Name)
+						}
+						if w%3 != 1 {
+							right = append(right, members[i].Name)
+						}
+						if w%3 == 2 {
+							faulty++
+						}
+					}
+					if len(left) < k || len(right) < k {
+						continue
+					}
+					_, errA := p.Check(cosign(t, a, 1800000000, left...), 0)
+					_, errB := p.Check(cosign(t, b, 1800000000, right...), 0)
+					if errA == nil && errB == nil {
+						seen = true
+						if faulty <= f {
+							t.Errorf("%d of %d with %d faulty: %v and %v are both quorums", k, n, f, left, right)
+						}
+					}
+				}
+				if !seen {
+					t.Errorf("%d of %d: no split at all", k, n)
+				}
+			}
+		}
+	}
+	if policies < 15 {
+		t.Errorf("only %d policies were tried", policies)
+	}
+}
+
 func TestAddCosignaturesTakesOnlyWhatCounts(t *testing.T) {
 	m := logOf(t, 4, "", 4)
 	p := policy(t)
