@@ -97,24 +97,74 @@ func (f *forger) headroom() {
 	}
 }
 
-// steal makes a path lead from a leaf that is not in the tree to the tree's
-// root, by flags that are not 0 or 1 but have the sum 1: the node's left child
-// is then the first sibling, and the flags solve for the other two.
-func steal(path []Level, honest, foreign fr.Element) {
+// children returns the three children of a level of an honest path whose child
+// on the path is node.
+func children(l Level, node fr.Element) (three [3]fr.Element, digit int) {
+	a, b := value(l.Siblings[0]), value(l.Siblings[1])
+	middle, right := value(l.Middle), value(l.Right)
+	switch {
+	case right.IsOne():
+		return [3]fr.Element{a, b, node}, 2
+	case middle.IsOne():
+		return [3]fr.Element{a, node, b}, 1
+	}
+	return [3]fr.Element{node, a, b}, 0
+}
+
+// stealMiddle makes a path lead from a leaf outside the tree to the tree's root,
+// by a middle flag that is neither 0 nor 1 and a right flag of 0: then the right
+// child is the second sibling, left and middle add up to leaf and first sibling,
+// and the flag solves for the left one.
+func stealMiddle(path []Level, honest, foreign fr.Element) {
 	l := &path[0]
-	node := [3]fr.Element{honest, value(l.Siblings[0]), value(l.Siblings[1])}
-	if middle := value(l.Middle); middle.IsOne() {
-		node = [3]fr.Element{node[1], node[0], node[2]}
+	node, _ := children(*l, honest)
+	s0 := sub(sum(node[0], node[1]), foreign)
+	l.Siblings[0], l.Siblings[1] = s0, node[2]
+	l.Right, l.Middle = 0, div(sub(node[0], foreign), sub(s0, foreign))
+}
+
+// stealRight does the same by the right flag x, with a middle flag of 0. The
+// three equations
+//
+//	left = leaf + x (s0 - leaf), right = s1 + x (leaf - s1), s0 + s1 + leaf = left + middle + right
+//
+// are one of degree two in x; where it has no root, the next level up has one
+// with even chance.
+func stealRight(t *testing.T, path []Level, honest, foreign fr.Element) {
+	for i := range path {
+		l := &path[i]
+		node, digit := children(*l, honest)
+		rest := sub(sum(sum(node[0], node[1]), node[2]), foreign) // s0 + s1
+		a := sub(rest, sum(foreign, foreign))
+		b := sum(sub(sub(sum(foreign, foreign), rest), node[0]), node[2])
+		c := sub(node[0], foreign)
+		discriminant := sub(mul(b, b), mul(element(4), mul(a, c)))
+		var root fr.Element
+		if root.Sqrt(&discriminant) != nil {
+			x := div(sub(root, b), sum(a, a))
+			l.Middle, l.Right = 0, x
+			l.Siblings[0] = sum(foreign, div(sub(node[0], foreign), x))
+			l.Siblings[1] = div(sub(node[2], mul(x, foreign)), sub(element(1), x))
+			return
+		}
+		honest = zk.Hash3(node[0], node[1], node[2])
+		node[digit] = foreign
+		foreign = zk.Hash3(node[0], node[1], node[2])
 	}
-	if right := value(l.Right); right.IsOne() {
-		node = [3]fr.Element{node[1], node[2], node[0]}
+	t.Fatal("no level with a root; take another seed")
+}
+
+// atDigit finds a level of an honest path with the given digit, and its children.
+func atDigit(t *testing.T, path []Level, node fr.Element, want int) (*Level, [3]fr.Element) {
+	for i := range path {
+		three, digit := children(path[i], node)
+		if digit == want {
+			return &path[i], three
+		}
+		node = zk.Hash3(three[0], three[1], three[2])
 	}
-	l.Siblings[0] = node[0]
-	l.Siblings[1] = sub(sum(node[1], node[2]), foreign)
-	// right child = s1 + b2 (foreign - s1)
-	s1 := value(l.Siblings[1])
-	b2 := div(sub(node[2], s1), sub(foreign, s1))
-	l.Right, l.Middle = b2, sub(element(1), b2)
+	t.Fatalf("the path has no digit %d; take another seed", want)
+	return nil, [3]fr.Element{}
 }
 
 // sign makes the signature that the response bits and the key now give, for an
@@ -150,10 +200,6 @@ func (f *forger) leafOf(p Point, programme fr.Element) fr.Element {
 
 func (f *forger) cm(i int) fr.Element { return f.honest.Witness.Inputs[i].Note.Commitment().Element() }
 
-func (f *forger) own() fr.Element {
-	return zk.OwnerOf(f.honest.Witness.AK, f.honest.Witness.NK).Element()
-}
-
 // noEarmark rewrites the leg's hidden parts for programme 0.
 func (f *forger) noEarmark() {
 	f.Reader = Point{f.Public[inOversightX], f.Public[inOversightY]}
@@ -176,22 +222,56 @@ func (f *forger) inflate(input int, more uint64) (foreign fr.Element) {
 	return note.Commitment().Element()
 }
 
+// dropInput turns an input into a dummy and takes its value from the change.
+func (f *forger) dropInput(i int) {
+	w := &f.honest.Witness
+	spell(f.Inputs[i].Value[:], 0)
+	f.Inputs[i].ValueInverse = 0
+	last := len(f.Outputs) - 1
+	spell(f.Outputs[last].Value[:], uint64(w.Outputs[last].Value-w.Inputs[i].Note.Value))
+	f.headroom()
+}
+
+// raiseLimit claims the largest limit, and returns the leaf that the registry
+// holds and the one that it would have to.
+func (f *forger) raiseLimit() (honest, foreign fr.Element) {
+	w := &f.honest.Witness
+	leaf := zk.RegistryLeaf{Owner: zk.OwnerOf(w.AK, w.NK), Status: zk.Active, Limit: w.Registry.Limit, Rights: w.Registry.Rights}
+	honest = leaf.Hash()
+	leaf.Limit = ^zk.Amount(0)
+	f.Limit = uint64(leaf.Limit)
+	f.headroom()
+	return honest, leaf.Hash()
+}
+
+// ownReader puts a key of the payer's in the reader's place, and returns the
+// leaf that the readers' tree holds and the one that it would have to.
+func (f *forger) ownReader() (honest, foreign fr.Element) {
+	p := total(f.Programme[:])
+	honest = f.leafOf(f.Reader, p)
+	_, key := f.nonce()
+	f.Reader = Point{key.X, key.Y}
+	return honest, f.leafOf(f.Reader, p)
+}
+
 func change(i int) func(f *forger) {
 	return func(f *forger) { f.Public[i] = plus(f.Public[i], 1) }
 }
 
-var transferShape, _ = shapeOf(zk.Transfer)
-var holdShape, _ = shapeOf(zk.Hold)
-var disburseShape, _ = shapeOf(zk.Disburse16)
-var consolidateShape, _ = shapeOf(zk.Consolidate)
+var (
+	transferShape, _ = shapeOf(zk.Transfer)
+	holdShape, _     = shapeOf(zk.Hold)
+	disburseShape, _ = shapeOf(zk.Disburse16)
+)
 
 var (
-	plain     = circuittest.Options{Circuit: zk.Transfer}
-	earmarked = circuittest.Options{Circuit: zk.Transfer, Programme: 7}
-	releasing = circuittest.Options{Circuit: zk.Transfer, Programme: 7, Release: true}
-	wild      = []zk.Right{{Wildcard: true, MaySet: true, MayRelease: true}}
-	issuing   = circuittest.Options{Circuit: zk.Transfer, Issued: 1000, Dummies: 2, Programme: 7}
-	held      = circuittest.Options{Circuit: zk.Hold, SizeClass: 1 << 50}
+	plain      = circuittest.Options{Circuit: zk.Transfer}
+	earmarked  = circuittest.Options{Circuit: zk.Transfer, Programme: 7}
+	releasing  = circuittest.Options{Circuit: zk.Transfer, Programme: 7, Release: true}
+	wild       = []zk.Right{{Wildcard: true, MaySet: true, MayRelease: true}}
+	issuing    = circuittest.Options{Circuit: zk.Transfer, Issued: 1000, Dummies: 2, Programme: 7}
+	otherRight = circuittest.Options{Circuit: zk.Transfer, Programme: 7, Release: true, Rights: []zk.Right{{Programme: 8, MayRelease: true}}}
+	held       = circuittest.Options{Circuit: zk.Hold, SizeClass: 1 << 50}
 )
 
 var falsehoods = []falsehood{
@@ -213,30 +293,28 @@ var falsehoods = []falsehood{
 		f.headroom()
 	}, false},
 	{"S1.membership", "a note outside the tree", plain, func(f *forger) { f.inflate(0, 1000) }, false},
-	{"S1.digitBits", "a note outside the tree by fractional digits", plain, func(f *forger) {
-		foreign := f.inflate(0, 1000)
-		steal(f.Inputs[0].Path, f.cm(0), foreign)
+	{"S1.middleBit", "a third nullifier for two equal notes by a digit -1+2", plain, func(f *forger) {
+		// Left and right of the lowest level hold the same commitment.
+		node, l := f.cm(0), &f.Inputs[0].Path[0]
+		stranger := element(5)
+		f.Public[inNoteRoot] = rootOf(zk.Hash3(node, stranger, node), f.Inputs[0].Path[1:])
+		l.Siblings[0], l.Siblings[1] = stranger, node
+		l.Middle, l.Right = element(-1), 1
+		f.dropInput(1)
+	}, false},
+	{"S1.rightBit", "a second nullifier for one note by a digit 1-2", plain, func(f *forger) {
+		l, node := atDigit(f.T, f.Inputs[0].Path, f.cm(0), 0)
+		// right = 2 s1 - node, middle = s0 - s1 + node
+		s1 := div(sum(node[2], node[0]), element(2))
+		l.Siblings[0], l.Siblings[1] = sub(sum(node[1], s1), node[0]), s1
+		l.Middle, l.Right = 1, element(-1)
 	}, false},
 	{"S1.digitSum", "a second nullifier for one note by a digit 3", plain, func(f *forger) {
-		node := f.cm(0)
-		for i := range f.Inputs[0].Path {
-			l := &f.Inputs[0].Path[i]
-			a, b := value(l.Siblings[0]), value(l.Siblings[1])
-			middle, right := value(l.Middle), value(l.Right)
-			switch {
-			case right.IsOne():
-				// left = 2 s0 - node, middle = s1 - s0 + node
-				l.Middle = 1
-				s0 := div(sum(a, node), element(2))
-				l.Siblings[0], l.Siblings[1] = s0, sub(sum(b, s0), node)
-				return
-			case middle.IsOne():
-				node = zk.Hash3(a, node, b)
-			default:
-				node = zk.Hash3(node, a, b)
-			}
-		}
-		f.Fatal("the path has no digit 2; take another seed")
+		l, node := atDigit(f.T, f.Inputs[0].Path, f.cm(0), 2)
+		// left = 2 s0 - node, middle = s1 - s0 + node
+		s0 := div(sum(node[0], node[2]), element(2))
+		l.Siblings[0], l.Siblings[1] = s0, sub(sum(node[1], s0), node[2])
+		l.Middle = 1
 	}, false},
 	{"S1.nullifier", "a nullifier of nobody's note", plain, change(transferShape.nullifier(1)), true},
 	{"S1.spends", "a spent note shown to oversight as a dummy", plain, func(f *forger) { f.Inputs[1].ValueInverse = 0 }, false},
@@ -336,14 +414,13 @@ var falsehoods = []falsehood{
 		f.headroom()
 	}, false},
 	{"S3.registered", "a frozen owner", circuittest.Options{Circuit: zk.Transfer, Status: zk.Frozen}, nil, false},
-	{"S3.digitBits", "a limit from outside the registry by fractional digits", circuittest.Options{Circuit: zk.Transfer, Limit: 1}, func(f *forger) {
-		w := &f.honest.Witness
-		leaf := zk.RegistryLeaf{Owner: zk.OwnerOf(w.AK, w.NK), Status: zk.Active, Limit: 1, Rights: w.Registry.Rights}
-		honest := leaf.Hash()
-		leaf.Limit = ^zk.Amount(0)
-		f.Limit = ^uint64(0)
-		f.headroom()
-		steal(f.Registration, honest, leaf.Hash())
+	{"S3.middleBit", "a limit from outside the registry by a fractional middle flag", circuittest.Options{Circuit: zk.Transfer, Limit: 1}, func(f *forger) {
+		honest, foreign := f.raiseLimit()
+		stealMiddle(f.Registration, honest, foreign)
+	}, false},
+	{"S3.rightBit", "a limit from outside the registry by a fractional right flag", circuittest.Options{Circuit: zk.Transfer, Limit: 1}, func(f *forger) {
+		honest, foreign := f.raiseLimit()
+		stealRight(f.T, f.Registration, honest, foreign)
 	}, false},
 	{"S3.headroomBits", "over the limit by a negative headroom", circuittest.Options{Circuit: zk.Transfer, Limit: 1}, (*forger).headroom, false},
 	{"S3.limit", "over the limit", circuittest.Options{Circuit: zk.Transfer, Limit: 1}, nil, false},
@@ -405,11 +482,14 @@ var falsehoods = []falsehood{
 	{"S5.oneEarmark", "one programme turned into another", circuittest.Options{Circuit: zk.Transfer, Programme: 7, Release: true, Rights: wild}, func(f *forger) {
 		spell(f.Alternative[:], 9)
 	}, false},
-	{"S5.entry", "a right for another programme", circuittest.Options{Circuit: zk.Transfer, Programme: 7, Release: true,
-		Rights: []zk.Right{{Programme: 8, MayRelease: true}}}, nil, false},
-	{"S5.flagBits", "a right to set read as one to release", circuittest.Options{Circuit: zk.Transfer, Programme: 7, Release: true,
+	{"S5.entry", "a right for another programme", otherRight, nil, false},
+	{"S5.maySetBit", "a right to set read as one to release", circuittest.Options{Circuit: zk.Transfer, Programme: 7, Release: true,
 		Rights: []zk.Right{{Programme: 7, MaySet: true}}}, func(f *forger) {
 		f.MaySet, f.MayRelease = element(-1), 1 // -1 + 2*1 = 1
+	}, false},
+	{"S5.mayReleaseBit", "a right to release read as one to set", circuittest.Options{Circuit: zk.Transfer, Set: 7,
+		Rights: []zk.Right{{Programme: 7, MayRelease: true}}}, func(f *forger) {
+		f.MaySet, f.MayRelease = 1, div(element(1), element(2)) // 1 + 2/2 = 2
 	}, false},
 	{"S5.mayRelease", "release without the right", circuittest.Options{Circuit: zk.Transfer, Programme: 7, Release: true,
 		Rights: []zk.Right{{Programme: 7, MaySet: true}}}, nil, false},
@@ -419,10 +499,13 @@ var falsehoods = []falsehood{
 		Rights: []zk.Right{}}, func(f *forger) {
 		f.Entry, f.MaySet, f.MayRelease = 7, 0, 1
 	}, false},
-	{"S5.digitBits", "a right from outside the tree by fractional digits", circuittest.Options{Circuit: zk.Transfer, Programme: 7, Release: true,
-		Rights: []zk.Right{{Programme: 8, MayRelease: true}}}, func(f *forger) {
+	{"S5.middleBit", "a right from outside the tree by a fractional middle flag", otherRight, func(f *forger) {
 		f.Entry = 7
-		steal(f.Right, zk.Right{Programme: 8, MayRelease: true}.Leaf(), zk.Right{Programme: 7, MayRelease: true}.Leaf())
+		stealMiddle(f.Right, zk.Right{Programme: 8, MayRelease: true}.Leaf(), zk.Right{Programme: 7, MayRelease: true}.Leaf())
+	}, false},
+	{"S5.rightBit", "a right from outside the tree by a fractional right flag", otherRight, func(f *forger) {
+		f.Entry = 7
+		stealRight(f.T, f.Right, zk.Right{Programme: 8, MayRelease: true}.Leaf(), zk.Right{Programme: 7, MayRelease: true}.Leaf())
 	}, false},
 
 	// Statement 6.
@@ -437,16 +520,14 @@ var falsehoods = []falsehood{
 	{"S6.sender2", "a ciphertext of another eighth input", circuittest.Options{Circuit: zk.Consolidate}, change(inSender + 2), true},
 
 	// Statement 7.
-	{"S7.reader", "a reader of the payer's own making", earmarked, func(f *forger) {
-		_, p := f.nonce()
-		f.Reader = Point{p.X, p.Y}
+	{"S7.reader", "a reader of the payer's own making", earmarked, func(f *forger) { f.ownReader() }, false},
+	{"S7.middleBit", "a reader from outside the tree by a fractional middle flag", earmarked, func(f *forger) {
+		honest, foreign := f.ownReader()
+		stealMiddle(f.Reading, honest, foreign)
 	}, false},
-	{"S7.digitBits", "a reader from outside the tree by fractional digits", earmarked, func(f *forger) {
-		seven := element(7)
-		honest := f.leafOf(f.Reader, seven)
-		_, p := f.nonce()
-		f.Reader = Point{p.X, p.Y}
-		steal(f.Reading, honest, f.leafOf(f.Reader, seven))
+	{"S7.rightBit", "a reader from outside the tree by a fractional right flag", earmarked, func(f *forger) {
+		honest, foreign := f.ownReader()
+		stealRight(f.T, f.Reading, honest, foreign)
 	}, false},
 	{"S7.fallbackX", "unmarked money wrapped to a mirrored key", plain, func(f *forger) {
 		x := value(f.Reader.X)
@@ -470,16 +551,8 @@ var falsehoods = []falsehood{
 // rootOf hashes a leaf up an assigned path.
 func rootOf(leaf fr.Element, path []Level) fr.Element {
 	for _, l := range path {
-		a, b := value(l.Siblings[0]), value(l.Siblings[1])
-		middle, right := value(l.Middle), value(l.Right)
-		switch {
-		case right.IsOne():
-			leaf = zk.Hash3(a, b, leaf)
-		case middle.IsOne():
-			leaf = zk.Hash3(a, leaf, b)
-		default:
-			leaf = zk.Hash3(leaf, a, b)
-		}
+		three, _ := children(l, leaf)
+		leaf = zk.Hash3(three[0], three[1], three[2])
 	}
 	return leaf
 }

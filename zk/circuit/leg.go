@@ -229,7 +229,8 @@ func (l *Leg) Define(api frontend.API) error {
 	c.zero("S5.oneEarmark", crossing, c.Mul(alternative, p))
 	earmark := c.Add(alternative, p) // where they differ, one is 0
 	c.zero("S5.entry", c.Sub(l.Entry, earmark), c.Sub(l.Entry, power(programmeBits)))
-	c.booleans("S5.flagBits", l.MaySet, l.MayRelease)
+	c.booleans("S5.maySetBit", l.MaySet)
+	c.booleans("S5.mayReleaseBit", l.MayRelease)
 	c.zero("S5.mayRelease", p, c.Sub(1, l.MayRelease))
 	c.zero("S5.maySet", alternative, c.Sub(1, l.MaySet))
 	right := c.hash("right", l.Entry, c.Add(l.MaySet, c.Mul(l.MayRelease, 2)))

@@ -12,13 +12,14 @@ type Level struct {
 
 // climb returns the root that a leaf has under a path: 244 constraints a level.
 //
-// The flags are proven boolean under name+".digitBits". Two flags set at once
-// place the leaf right, with left and middle some combination of the siblings:
-// still membership of the leaf, so trees whose positions mean nothing need no
-// further check. The note tree does, see index.
+// The flags are proven boolean under name+".middleBit" and name+".rightBit". Two
+// flags set at once place the leaf right, with left and middle some combination
+// of the siblings: still membership of the leaf, so trees whose positions mean
+// nothing need no further check. The note tree does, see index.
 func (c *checks) climb(name string, leaf frontend.Variable, path []Level) frontend.Variable {
 	for _, l := range path {
-		c.booleans(name+".digitBits", l.Middle, l.Right)
+		c.booleans(name+".middleBit", l.Middle)
+		c.booleans(name+".rightBit", l.Right)
 	}
 	node := leaf
 	for _, l := range path {
