@@ -77,7 +77,7 @@ func prove(tb testing.TB, id zk.CircuitID) (op func()) {
 	if err := p.Prepare(context.Background(), id); err != nil {
 		tb.Fatal(err)
 	}
-	w := &leg(tb, id).Witness
+	w := leg(tb, id).Witness
 	return func() {
 		if _, err := p.Prove(context.Background(), w); err != nil {
 			tb.Fatal(err)

@@ -17,7 +17,8 @@ const (
 
 // Check decides every statement that the leg's proof would prove, without the proof system, and names the first that fails as
 // a *Refusal. A leg that passes can be proven.
-func Check(w *zk.LegWitness) error {
+func Check(witness zk.LegWitness) error {
+	w := &witness
 	if err := checkForm(w); err != nil {
 		return err
 	}

@@ -84,7 +84,7 @@ func TestTrueLegsPassTheCheckAndTheCircuit(t *testing.T) {
 	for name, o := range variants {
 		t.Run(name, func(t *testing.T) {
 			w := &build(t, 1, o).Witness
-			if err := Check(w); err != nil {
+			if err := Check(*w); err != nil {
 				t.Errorf("check: %v", err)
 			}
 			if err := solves(t, w); err != nil {
@@ -118,7 +118,7 @@ func TestFalseLegsAreRefusedByName(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := &build(t, 2, c.o).Witness
-			if err := Check(w); !errors.Is(err, &Refusal{Code: c.code}) {
+			if err := Check(*w); !errors.Is(err, &Refusal{Code: c.code}) {
 				t.Errorf("check: %v, want %v", err, c.code)
 			}
 			if err := solves(t, w); err == nil {
@@ -255,7 +255,7 @@ func TestCheckAndCircuitAreTwins(t *testing.T) {
 					continue // a dummy has no membership
 				}
 				c.spoil(leg)
-				err := Check(&leg.Witness)
+				err := Check(leg.Witness)
 				var refusal *Refusal
 				if !errors.As(err, &refusal) {
 					t.Errorf("%s: check says %v", c.name, err)
@@ -297,7 +297,7 @@ func TestCheckRefusesMalformedWitnesses(t *testing.T) {
 	} {
 		w := &build(t, 4, circuittest.Options{Circuit: zk.Transfer}).Witness
 		spoil(w)
-		if err := Check(w); !errors.Is(err, &Refusal{Code: WitnessMalformed}) {
+		if err := Check(*w); !errors.Is(err, &Refusal{Code: WitnessMalformed}) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := circuit.Assign(w); err == nil {
@@ -310,7 +310,7 @@ func TestTheSameNoteTwiceIsRefused(t *testing.T) {
 	w := &build(t, 5, circuittest.Options{Circuit: zk.Transfer}).Witness
 	w.Inputs[1] = w.Inputs[0]
 	w.Public.Nullifiers[1] = w.Public.Nullifiers[0]
-	if err := Check(w); !errors.Is(err, &Refusal{Code: NullifierRepeated}) {
+	if err := Check(*w); !errors.Is(err, &Refusal{Code: NullifierRepeated}) {
 		t.Error(err)
 	}
 }
@@ -329,7 +329,7 @@ func TestAmountsThatWrapAround64BitsAreUnbalanced(t *testing.T) {
 
 func TestRefusalsHideSecrets(t *testing.T) {
 	leg := build(t, 7, circuittest.Options{Circuit: zk.Disburse16, Limit: 5})
-	err := Check(&leg.Witness)
+	err := Check(leg.Witness)
 	if err == nil {
 		t.Fatal("accepted")
 	}

@@ -86,11 +86,14 @@ func (p *Prover) load(ctx context.Context, id zk.CircuitID) (*setup.ProvingKey, 
 	return k, nil
 }
 
+// Check is the function Check, so that a Prover is all that a wallet needs.
+func (p *Prover) Check(w zk.LegWitness) error { return Check(w) }
+
 // Prove checks the leg, as Check does, and makes its proof. The proof is verified before it is returned: a fault of memory or of
 // a key file must not leave the machine, where it could say something about the witness.
 //
 // The context is looked at before each step; a proof that has begun is finished.
-func (p *Prover) Prove(ctx context.Context, w *zk.LegWitness) (zk.Proof, error) {
+func (p *Prover) Prove(ctx context.Context, w zk.LegWitness) (zk.Proof, error) {
 	if err := Check(w); err != nil {
 		return zk.Proof{}, err
 	}
@@ -99,7 +102,7 @@ func (p *Prover) Prove(ctx context.Context, w *zk.LegWitness) (zk.Proof, error) 
 	if err != nil {
 		return zk.Proof{}, err
 	}
-	assigned, err := circuit.Assign(w)
+	assigned, err := circuit.Assign(&w)
 	if err != nil {
 		return zk.Proof{}, err
 	}

@@ -32,7 +32,7 @@ func TestProofsOfEveryCircuitVerifyInOneBatch(t *testing.T) {
 	var jobs []verifier.Job
 	for i, id := range zk.Circuits() {
 		leg := build(t, byte(20+i), circuittest.Options{Circuit: id, Programme: 5})
-		proof, err := p.Prove(context.Background(), &leg.Witness)
+		proof, err := p.Prove(context.Background(), leg.Witness)
 		if err != nil {
 			t.Fatalf("%v: %v", id, err)
 		}
@@ -56,11 +56,11 @@ func TestProofsOfEveryCircuitVerifyInOneBatch(t *testing.T) {
 func TestTwoProofsOfOneLegDiffer(t *testing.T) {
 	p := newProver(t)
 	leg := build(t, 30, circuittest.Options{Circuit: zk.Transfer})
-	a, err := p.Prove(context.Background(), &leg.Witness)
+	a, err := p.Prove(context.Background(), leg.Witness)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := p.Prove(context.Background(), &leg.Witness)
+	b, err := p.Prove(context.Background(), leg.Witness)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestTwoProofsOfOneLegDiffer(t *testing.T) {
 func TestFalseLegIsNotProven(t *testing.T) {
 	p := newProver(t)
 	leg := build(t, 31, circuittest.Options{Circuit: zk.Transfer, Status: zk.Frozen})
-	if _, err := p.Prove(context.Background(), &leg.Witness); !errors.Is(err, &Refusal{Code: OwnerFrozen}) {
+	if _, err := p.Prove(context.Background(), leg.Witness); !errors.Is(err, &Refusal{Code: OwnerFrozen}) {
 		t.Error(err)
 	}
 }
@@ -82,7 +82,7 @@ func TestCancelledProofIsNotBegun(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	leg := build(t, 32, circuittest.Options{Circuit: zk.Transfer})
-	if _, err := p.Prove(ctx, &leg.Witness); !errors.Is(err, context.Canceled) {
+	if _, err := p.Prove(ctx, leg.Witness); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }
@@ -109,7 +109,7 @@ func BenchmarkProve(b *testing.B) {
 			}
 			start := cpu()
 			for b.Loop() {
-				if _, err := p.Prove(b.Context(), &leg.Witness); err != nil {
+				if _, err := p.Prove(b.Context(), leg.Witness); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -123,7 +123,7 @@ func BenchmarkCheck(b *testing.B) {
 		b.Run(id.String(), func(b *testing.B) {
 			leg := build(b, 1, circuittest.Options{Circuit: id})
 			for b.Loop() {
-				if err := Check(&leg.Witness); err != nil {
+				if err := Check(leg.Witness); err != nil {
 					b.Fatal(err)
 				}
 			}
