@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -197,7 +198,7 @@ func (j *Journal) begin(head proof.Head) (*round, error) {
 		j.round = &round{head: head, checkpoint: signed, asked: map[*remote]verdict{}, enough: make(chan struct{})}
 	} else if j.round.closed && j.round.final == nil { // it was hopeless: ask those who refused once more
 		j.round.closed, j.round.enough = false, make(chan struct{})
-		clear(j.round.asked)
+		maps.DeleteFunc(j.round.asked, func(_ *remote, v verdict) bool { return v != cosigned })
 	}
 	j.settle(j.round) // too few addresses for a quorum, or a clock that has moved on
 	for _, w := range j.witnesses {

@@ -266,6 +266,41 @@ func TestOneLyingWitnessDoesNotStopTheLedger(t *testing.T) {
 	})
 }
 
+// A round that had become hopeless is taken up again: who cosigned is not asked once more, who refused is.
+func TestHopelessRoundGoesOnWhenWitnessesComeToTheirSenses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		defer r.close(t)
+		for _, name := range names[1:] {
+			r.net.set(name, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(409)
+				_, _ = io.WriteString(w, "1000000\n")
+			}))
+		}
+		head := r.at(t, 5)
+		if _, err := r.Cosign(t.Context(), head); !errors.Is(err, ErrBehindWitnesses) {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		for _, name := range names[1:] {
+			r.net.set(name, witness(t, name, r.shelves[name]).Handler())
+		}
+		calls := r.net.calls.Load()
+		if _, err := r.Cosign(t.Context(), head); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		for _, s := range r.Witnesses() {
+			if s.Size != 5 || s.LastError != "" {
+				t.Errorf("%+v", s)
+			}
+		}
+		if n := r.net.calls.Load() - calls; n > 4 { // two each: the size first
+			t.Errorf("%d requests", n)
+		}
+	})
+}
+
 func TestJournalNeverGoesBackOrSignsTwoRoots(t *testing.T) {
 	r := newRig(t)
 	defer r.close(t)
@@ -350,6 +385,35 @@ func TestClosingEndsACosigningThatWaits(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+// How long is the way from a block to its final checkpoint, with three witnesses that store on this disk? The network is left out.
+func BenchmarkCosign(b *testing.B) {
+	m := &memory{}
+	net := &network{}
+	c := Config{Signer: signer(b), Policy: policy(b, 2, names...), Tiles: m, HTTP: &http.Client{Transport: net}, Now: func() time.Time { return time.Unix(1800000000, 0) }}
+	for _, name := range names {
+		f, err := OpenFolder(b.TempDir())
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer f.Close()
+		net.set(name, witness(b, name, f).Handler())
+		c.Witnesses = append(c.Witnesses, Endpoint{name, "http://" + name})
+	}
+	j, err := New(c)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer j.Close()
+	size := uint64(100000)
+	m.grow(b, size, "", size)
+	for b.Loop() {
+		size += 100
+		if _, err := j.Cosign(b.Context(), m.grow(b, size, "", size)); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 func TestHashReaderReadsEveryHashFromTiles(t *testing.T) {
