@@ -41,6 +41,7 @@ const (
 	NotFound          Code = "not_found"
 	NotFinal          Code = "not_final"
 	DisclosureInvalid Code = "disclosure_invalid"
+	RequestInvalid    Code = "register_request_invalid"
 )
 
 // Meaning is one row of the table of refusals.
@@ -81,6 +82,7 @@ var meanings = []Meaning{
 	{NotFound, "the wallet knows no such payment or entry"},
 	{NotFinal, "the entry has settled and no cosigned checkpoint covers it yet"},
 	{DisclosureInvalid, "the disclosure does not open a commitment of its receipted entry"},
+	{RequestInvalid, "the request to be registered is malformed, or lacks the proof of possession"},
 }
 
 // Codes lists every refusal of the wallet with its meaning.

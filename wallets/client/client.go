@@ -1,0 +1,307 @@
+// Package client speaks to a ledger over its RPC. It maps messages to the types of wallets and session, and refusals back to their names;
+// it retries nothing by itself except reads, because what may be sent again is for the session to know. It believes nothing it is told:
+// what the stream says is checked by wallets.State against itself and against cosigned checkpoints.
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+
+	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
+	"github.com/comity-ledger/comity/proto/gen/comity/ledger/v1/ledgerv1connect"
+	"github.com/comity-ledger/comity/settlement/entry"
+	"github.com/comity-ledger/comity/wallets"
+	"github.com/comity-ledger/comity/wallets/session"
+	"github.com/comity-ledger/comity/zk"
+)
+
+// NotLoopback is the refusal of an address that is not on this machine.
+const NotLoopback wallets.Code = "not_loopback"
+
+// Client is a connection to one ledger. It is safe for concurrent use.
+type Client struct {
+	rpc ledgerv1connect.LedgerServiceClient
+}
+
+var _ session.Ledger = (*Client)(nil)
+
+const (
+	callTimeout   = 30 * time.Second
+	submitTimeout = 60 * time.Second
+	// maxMessage bounds one message of the ledger: the largest block of entries and segments with room to spare.
+	maxMessage = 256 << 20
+	readTries  = 4
+	readPause  = 250 * time.Millisecond
+)
+
+// New makes a client for the ledger at a URL, such as http://127.0.0.1:7001. Without TLS only loopback addresses are accepted. The dialer
+// resolves and checks the address again, so that a name cannot lead elsewhere later.
+func New(address string) (*Client, error) {
+	base, err := checkURL(address)
+	if err != nil {
+		return nil, err
+	}
+	dialer := &net.Dialer{Timeout: 5 * time.Second}
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
+				conn.Close()
+				return nil, wallets.Refuse(NotLoopback, "%s leads to %s", addr, conn.RemoteAddr())
+			}
+			return conn, nil
+		},
+		MaxIdleConnsPerHost: 8,
+		IdleConnTimeout:     time.Minute,
+		DisableCompression:  true,
+	}
+	return NewWith(&http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}, base), nil
+}
+
+// NewWith makes a client over a given HTTP client, for tests in memory.
+func NewWith(h connect.HTTPClient, base string) *Client {
+	return &Client{rpc: ledgerv1connect.NewLedgerServiceClient(h, base, connect.WithReadMaxBytes(maxMessage), connect.WithAcceptCompression("gzip", nil, nil))}
+}
+
+func checkURL(text string) (string, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return "", fmt.Errorf("ledger address %q: want http://127.0.0.1:PORT", text)
+	}
+	host := u.Hostname()
+	ip, err := netip.ParseAddr(host)
+	if host != "localhost" && (err != nil || !ip.Unmap().IsLoopback()) {
+		return "", wallets.Refuse(NotLoopback, "ledger address %q is not a loopback address: without TLS only loopback is accepted", text)
+	}
+	return strings.TrimRight(u.String(), "/"), nil
+}
+
+// fail turns an error of the RPC into a refusal by name where the ledger named one.
+func fail(doing string, err error) error {
+	var wire *connect.Error
+	if errors.As(err, &wire) {
+		for _, d := range wire.Details() {
+			value, err := d.Value()
+			if err != nil {
+				continue
+			}
+			if detail, ok := value.(*ledgerv1.ErrorDetail); ok && detail.GetCode() != "" {
+				return fmt.Errorf("%s: %w", doing, &entry.Refusal{Code: entry.Code(detail.GetCode()), Detail: detail.GetDetail()})
+			}
+		}
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// read repeats a call without effects while the ledger cannot be reached.
+func read[T any](ctx context.Context, doing string, call func(context.Context) (T, error)) (T, error) {
+	pause := readPause
+	for try := 1; ; try++ {
+		one, cancel := context.WithTimeout(ctx, callTimeout)
+		got, err := call(one)
+		cancel()
+		if err == nil {
+			return got, nil
+		}
+		if connect.CodeOf(err) != connect.CodeUnavailable || try == readTries || ctx.Err() != nil {
+			return got, fail(doing, err)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return got, ctx.Err()
+		}
+		pause *= 2
+	}
+}
+
+// Genesis fetches the ledger's genesis entry and checks it against its own hash. Which hash to expect is for the caller to know.
+func (c *Client) Genesis(ctx context.Context) (*entry.Genesis, []byte, error) {
+	got, err := read(ctx, "get genesis", func(ctx context.Context) (*ledgerv1.GetGenesisResponse, error) {
+		return c.rpc.GetGenesis(ctx, &ledgerv1.GetGenesisRequest{})
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	g, err := entry.DecodeGenesis(got.GetGenesis())
+	if err != nil {
+		return nil, nil, fmt.Errorf("decode genesis: %w", err)
+	}
+	if hash := g.Hash(); !bytes.Equal(hash[:], got.GetHash()) {
+		return nil, nil, wallets.Refuse(wallets.LedgerLied, "the genesis hash is not that of the genesis entry")
+	}
+	return g, got.GetGenesis(), nil
+}
+
+// Head tells how far the ledger says it is.
+func (c *Client) Head(ctx context.Context) (height, size uint64, err error) {
+	got, err := read(ctx, "get status", func(ctx context.Context) (*ledgerv1.GetStatusResponse, error) {
+		return c.rpc.GetStatus(ctx, &ledgerv1.GetStatusRequest{})
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	return got.GetHeight(), got.GetSize(), nil
+}
+
+// Checkpoint gives the newest cosigned checkpoint, or nothing.
+func (c *Client) Checkpoint(ctx context.Context) ([]byte, error) {
+	got, err := read(ctx, "get checkpoint", func(ctx context.Context) (*ledgerv1.GetCheckpointResponse, error) {
+		return c.rpc.GetCheckpoint(ctx, &ledgerv1.GetCheckpointRequest{})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return got.GetCheckpoint(), nil
+}
+
+// Blocks yields the blocks from a height up to the ledger's head. After a broken stream it goes on where it stopped.
+func (c *Client) Blocks(ctx context.Context, from uint64) iter.Seq2[*wallets.Block, error] {
+	return func(yield func(*wallets.Block, error) bool) {
+		pause := readPause
+		for try := 1; ; try++ {
+			next, done, err := c.stream(ctx, from, yield)
+			if done {
+				return
+			}
+			if err == nil {
+				return
+			}
+			if next > from {
+				try, pause = 1, readPause
+			}
+			from = next
+			if connect.CodeOf(err) != connect.CodeUnavailable || try == readTries || ctx.Err() != nil {
+				yield(nil, fail("read blocks", err))
+				return
+			}
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+				yield(nil, ctx.Err())
+				return
+			}
+			pause *= 2
+		}
+	}
+}
+
+// stream reads one stream. done means that the consumer wants no more.
+func (c *Client) stream(ctx context.Context, from uint64, yield func(*wallets.Block, error) bool) (next uint64, done bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s, err := c.rpc.StreamBlocks(ctx, &ledgerv1.StreamBlocksRequest{FromHeight: from, StopAtHead: true})
+	if err != nil {
+		return from, false, err
+	}
+	defer s.Close()
+	for s.Receive() {
+		b := s.Msg().GetBlock()
+		if !yield(&wallets.Block{Height: b.GetHeight(), TimeMillis: b.GetTimeMillis(), FirstIndex: b.GetFirstIndex(), Entries: b.GetEntries(),
+			Segments: b.GetSegments(), Checkpoint: b.GetCheckpoint()}, nil) {
+			return from, true, nil
+		}
+		from++
+	}
+	return from, false, s.Err()
+}
+
+// Submit sends an entry once. The caller decides about sending it again.
+func (c *Client) Submit(ctx context.Context, e []byte, segments [][]byte) (session.Accepted, error) {
+	ctx, cancel := context.WithTimeout(ctx, submitTimeout)
+	defer cancel()
+	got, err := c.rpc.Submit(ctx, &ledgerv1.SubmitRequest{Entry: e, Segments: segments})
+	if err != nil {
+		return session.Accepted{}, fail("submit", err)
+	}
+	return session.Accepted{EntryIndex: got.GetEntryIndex(), Height: got.GetHeight(), Before: got.GetOutcome() == ledgerv1.Outcome_OUTCOME_SETTLED_BEFORE}, nil
+}
+
+// BatchItem is one entry for SubmitBatch.
+type BatchItem struct {
+	Entry    []byte
+	Segments [][]byte
+}
+
+// BatchResult is what became of one entry of a batch.
+type BatchResult struct {
+	Accepted session.Accepted
+	Err      error // an *entry.Refusal
+}
+
+// SubmitBatch sends up to 1024 entries, each judged on its own; results stand in the order of the items.
+func (c *Client) SubmitBatch(ctx context.Context, items []BatchItem) ([]BatchResult, error) {
+	ctx, cancel := context.WithTimeout(ctx, submitTimeout)
+	defer cancel()
+	req := &ledgerv1.SubmitBatchRequest{}
+	for _, i := range items {
+		req.Entries = append(req.Entries, &ledgerv1.SubmitRequest{Entry: i.Entry, Segments: i.Segments})
+	}
+	got, err := c.rpc.SubmitBatch(ctx, req)
+	if err != nil {
+		return nil, fail("submit a batch", err)
+	}
+	if len(got.GetResults()) != len(items) {
+		return nil, fmt.Errorf("submit a batch: %d results for %d entries", len(got.GetResults()), len(items))
+	}
+	out := make([]BatchResult, len(items))
+	for i, r := range got.GetResults() {
+		if a := r.GetAccepted(); a != nil {
+			out[i].Accepted = session.Accepted{EntryIndex: a.GetEntryIndex(), Height: a.GetHeight(), Before: a.GetOutcome() == ledgerv1.Outcome_OUTCOME_SETTLED_BEFORE}
+			continue
+		}
+		out[i].Err = &entry.Refusal{Code: entry.Code(r.GetRefused().GetCode()), Detail: r.GetRefused().GetDetail()}
+	}
+	return out, nil
+}
+
+// Receipt gives the receipt of an entry, waiting up to wait for a cosigned checkpoint that covers it.
+func (c *Client) Receipt(ctx context.Context, index uint64, wait time.Duration) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait+callTimeout)
+	defer cancel()
+	got, err := c.rpc.GetReceipt(ctx, &ledgerv1.GetReceiptRequest{Entry: &ledgerv1.GetReceiptRequest_EntryIndex{EntryIndex: index},
+		WaitMillis: uint32(max(1, min(wait.Milliseconds(), 30000)))})
+	if err != nil {
+		return nil, fail("get receipt", err)
+	}
+	return got.GetReceipt(), nil
+}
+
+// LookupNullifiers asks which of the wallet's own, already published nullifiers the ledger has. Asking about an unpublished one would tell
+// the node which payment is coming; sessions do not use it.
+func (c *Client) LookupNullifiers(ctx context.Context, nullifiers []zk.Nullifier) ([]uint64, []bool, error) {
+	req := &ledgerv1.LookupNullifierRequest{}
+	for _, nf := range nullifiers {
+		req.Nullifiers = append(req.Nullifiers, nf[:])
+	}
+	got, err := read(ctx, "look up nullifiers", func(ctx context.Context) (*ledgerv1.LookupNullifierResponse, error) {
+		return c.rpc.LookupNullifier(ctx, req)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(got.GetResults()) != len(nullifiers) {
+		return nil, nil, fmt.Errorf("look up nullifiers: %d results for %d", len(got.GetResults()), len(nullifiers))
+	}
+	index, spent := make([]uint64, len(nullifiers)), make([]bool, len(nullifiers))
+	for i, r := range got.GetResults() {
+		index[i], spent[i] = r.GetEntryIndex(), r.GetSpent()
+	}
+	return index, spent, nil
+}
