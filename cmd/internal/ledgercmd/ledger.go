@@ -1,0 +1,18 @@
+// Package ledgercmd is the operator's side of the comity binary: creating and running a ledger, looking at it, exporting and
+// checking its log, and the proposals by which its policy signers act.
+package ledgercmd
+
+import "github.com/spf13/cobra"
+
+// Command returns the group "ledger". version is shown by the status of a running ledger.
+func Command(version string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "ledger",
+		Short: "Create, run, watch and check a settlement ledger",
+		Long: `Create, run, watch and check a settlement ledger, and act for it under its policy: a proposal is made by one person, signed by as
+many as the policy asks for, each on their own machine, and submitted by anybody.`,
+	}
+	cmd.AddCommand(initCommand(), statusCommand(), replayCommand(), verifyCommand(), exportCommand(),
+		proposeCommand(), signCommand(), submitCommand(), signerKeygen())
+	return cmd
+}

@@ -1,0 +1,77 @@
+package ledgercmd
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/comity-ledger/comity/cmd/internal/cli"
+	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
+	"github.com/comity-ledger/comity/proto/gen/comity/ledger/v1/ledgerv1connect"
+	"github.com/comity-ledger/comity/settlement/entry"
+)
+
+// maxAnswer bounds what is read from a ledger in one message: a block of the largest batch with its segments.
+const maxAnswer = 256 << 20
+
+// remote is a running ledger.
+type remote struct {
+	ledgerv1connect.LedgerServiceClient
+	genesis *entry.Genesis
+}
+
+// dial asks a ledger for its genesis. What the node says its hash is does not matter: the hash is computed from the bytes, and a
+// caller that expects a ledger passes its hash.
+func dial(ctx context.Context, address string, want *entry.GenesisHash) (*remote, error) {
+	url, err := cli.LedgerURL(address)
+	if err != nil {
+		return nil, err
+	}
+	client := ledgerv1connect.NewLedgerServiceClient(&http.Client{Transport: &http.Transport{ResponseHeaderTimeout: 90 * time.Second}}, url,
+		connect.WithReadMaxBytes(maxAnswer), connect.WithAcceptCompression("gzip", nil, nil))
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	answer, err := client.GetGenesis(ctx, &ledgerv1.GetGenesisRequest{})
+	if err != nil {
+		return nil, fmt.Errorf("ask %s for its genesis: %w", url, err)
+	}
+	g, err := entry.DecodeGenesis(answer.GetGenesis())
+	if err != nil {
+		return nil, cli.Unverifiedf("%s sends a genesis that is none: %w", url, err)
+	}
+	if want != nil && g.Hash() != *want {
+		return nil, cli.RefusedAs("other_ledger", fmt.Errorf("%s is ledger %s, not %s", url, g.Hash(), want))
+	}
+	return &remote{LedgerServiceClient: client, genesis: g}, nil
+}
+
+// expectFlag reads --genesis.
+func expectFlag(text string) (*entry.GenesisHash, error) {
+	if text == "" {
+		return nil, nil
+	}
+	id, err := entry.ParseID(text)
+	if err != nil {
+		return nil, cli.Usagef("--genesis: want 64 lower-case hexadecimal digits")
+	}
+	h := entry.GenesisHash(id)
+	return &h, nil
+}
+
+// status asks for the status and decodes the state entry in it.
+func (r *remote) status(ctx context.Context) (*ledgerv1.GetStatusResponse, *entry.State, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	answer, err := r.GetStatus(ctx, &ledgerv1.GetStatusRequest{})
+	if err != nil {
+		return nil, nil, fmt.Errorf("ask for the status: %w", err)
+	}
+	state, err := entry.DecodeState(answer.GetState())
+	if err != nil {
+		return nil, nil, cli.Unverifiedf("the ledger sends a state entry that is none: %w", err)
+	}
+	return answer, state, nil
+}
