@@ -27,6 +27,7 @@ const maxBlock = 128 << 20
 // follower replays a ledger's blocks as they come, ahead of the checkpoints over them.
 type follower struct {
 	validator *journal.Validator
+	player    *player
 	client    ledgerv1connect.LedgerServiceClient
 	logger    *slog.Logger
 }
@@ -36,8 +37,10 @@ func newFollower(g *entry.Genesis, url string, workers int, logger *slog.Logger)
 	if err != nil {
 		return nil, err
 	}
+	p := &player{genesis: g, verifier: verifier}
 	return &follower{
-		validator: journal.NewValidator(&player{genesis: g, verifier: verifier}),
+		validator: journal.NewValidator(p),
+		player:    p,
 		client:    ledgerv1connect.NewLedgerServiceClient(http.DefaultClient, url, connect.WithReadMaxBytes(maxBlock)),
 		logger:    logger,
 	}, nil
@@ -92,20 +95,44 @@ func (f *follower) blocks(ctx context.Context, from uint64) iter.Seq2[*settlemen
 }
 
 // player is replay.Replayer as a validator drives it: it begins at block 0, and tells a log that does not hold from a machine that fails.
+// Proofs under the checkpoint that this witness cosigned last were checked before that; a start takes them on trust, rechecks all
+// the rest, and requires the log to pass through that very root.
 type player struct {
 	genesis  *entry.Genesis
 	verifier settlement.Verifier
+	checked  proof.Head // what this witness cosigned last
+	trusting bool       // the block at hand ends at or before it
 	replayer *replay.Replayer
 }
 
 // Apply implements journal.Replayer.
 func (p *player) Apply(block *settlement.Block) error {
+	p.trusting = block.Size() <= p.checked.Size
 	err := p.apply(block)
+	if err == nil {
+		err = p.passes(block)
+	}
 	var wrong *replay.Error
 	if errors.As(err, &wrong) {
 		return fmt.Errorf("%w: %w", journal.ErrLogInvalid, err)
 	}
 	return err
+}
+
+// passes requires a block to end at the root that was cosigned, and none to end before and the next after it.
+func (p *player) passes(block *settlement.Block) error {
+	if block.FirstIndex >= p.checked.Size || block.Size() < p.checked.Size || p.Head() == p.checked {
+		return nil
+	}
+	return &replay.Error{Height: block.Height, Index: block.FirstIndex, Err: fmt.Errorf("this witness cosigned another history of %d entries", p.checked.Size)}
+}
+
+// VerifyBatch implements settlement.Verifier for the replayer.
+func (p *player) VerifyBatch(jobs []settlement.Job) []error {
+	if p.trusting {
+		return replay.Trusting{}.VerifyBatch(jobs)
+	}
+	return p.verifier.VerifyBatch(jobs)
 }
 
 func (p *player) apply(block *settlement.Block) error {
@@ -122,7 +149,7 @@ func (p *player) apply(block *settlement.Block) error {
 	if err := begin.Equal(&came); err != nil {
 		return &replay.Error{Height: block.Height, Index: block.FirstIndex, Err: err}
 	}
-	p.replayer, err = replay.New(begin, replay.Config{Verifier: p.verifier, Genesis: p.genesis.Hash()})
+	p.replayer, err = replay.New(begin, replay.Config{Verifier: p, Genesis: p.genesis.Hash()})
 	return err
 }
 

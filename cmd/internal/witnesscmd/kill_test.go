@@ -59,18 +59,23 @@ func (n *nation) process(t *testing.T, name string) (url string, kill func()) {
 }
 
 // alone is the ledger under a policy of this one witness, so that each of its cosignatures is seen.
-func (n *nation) alone(t *testing.T, url string) *journal.Journal {
+func (n *nation) alone(t *testing.T, name, url string) *journal.Journal {
 	t.Helper()
 	signer, err := proof.NewLogSigner(n.genesis.Origin, edKey("log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	policy, err := proof.NewPolicy(proof.Config{Origin: n.genesis.Origin, LogKey: edPublic("log"), Quorum: 1,
-		Witnesses: []proof.Witness{{Name: watcher, Key: n.genesis.Witnesses.Members[0].Key}}})
+	c := proof.Config{Origin: n.genesis.Origin, LogKey: edPublic("log"), Quorum: 1}
+	for _, m := range n.genesis.Witnesses.Members {
+		if m.Name == name {
+			c.Witnesses = []proof.Witness{{Name: name, Key: m.Key}}
+		}
+	}
+	policy, err := proof.NewPolicy(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	j, err := journal.New(journal.Config{Signer: signer, Policy: policy, Witnesses: []journal.Endpoint{{Name: watcher, URL: url}}, Tiles: n})
+	j, err := journal.New(journal.Config{Signer: signer, Policy: policy, Witnesses: []journal.Endpoint{{Name: name, URL: url}}, Tiles: n})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +97,7 @@ func TestKilledWitnessHoldsEverythingItCosigned(t *testing.T) {
 	cosigned := proof.Head{}
 	for life := range 12 {
 		url, kill := n.process(t, watcher)
-		j := n.alone(t, url)
+		j := n.alone(t, watcher, url)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { // the ledger goes on while the witness dies

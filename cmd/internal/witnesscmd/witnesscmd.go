@@ -138,22 +138,16 @@ func run(ctx context.Context, o options, stderr io.Writer) (err error) {
 	watched := journal.Log{Origin: g.Origin, Key: g.LogKey.Public()}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	var following *follower
 	if kind == entry.ValidatingWitness {
 		url, err := cli.LedgerURL(o.ledger)
 		if err != nil {
 			return err
 		}
-		f, err := newFollower(g, url, o.workers, logger)
-		if err != nil {
+		if following, err = newFollower(g, url, o.workers, logger); err != nil {
 			return err
 		}
-		watched.Validator = f.validator
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			f.run(ctx)
-		}()
-		defer func() { stop(); <-done }()
+		watched.Validator = following.validator
 	}
 	w, err := journal.NewWitness(journal.WitnessConfig{
 		Cosigner: cosigner, Logs: []journal.Log{watched}, Medium: folder, Logger: logger,
@@ -161,6 +155,16 @@ func run(ctx context.Context, o options, stderr io.Writer) (err error) {
 	})
 	if err != nil {
 		return named(err)
+	}
+	held, _ := w.Head(g.Origin)
+	if following != nil {
+		following.player.checked = held
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			following.run(ctx)
+		}()
+		defer func() { stop(); <-done }()
 	}
 	listener, err := listen(ctx, o.listen)
 	if err != nil {
@@ -172,7 +176,6 @@ func run(ctx context.Context, o options, stderr io.Writer) (err error) {
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
 	url := "http://" + listener.Addr().String()
-	held, _ := w.Head(g.Origin)
 	if o.readyFile != "" {
 		if err := cli.ReplaceFile(o.readyFile, []byte(url+"\n"), 0o644); err != nil {
 			return errors.Join(err, listener.Close())

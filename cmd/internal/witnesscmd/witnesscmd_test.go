@@ -350,6 +350,102 @@ func TestValidatingWitnessDoesNotCosignABlockThatBreaksARule(t *testing.T) {
 	t.Errorf("%+v, %s", j.Witnesses(), v.errOut.String())
 }
 
+// oracle counts the proofs it is asked about and refuses all.
+type oracle struct{ asked int }
+
+func (o *oracle) VerifyBatch(jobs []settlement.Job) []error {
+	o.asked += len(jobs)
+	out := make([]error, len(jobs))
+	for i := range out {
+		out[i] = errors.New("refused")
+	}
+	return out
+}
+
+// What a witness checked before it cosigned is not proven again at the next start; everything after it is.
+func TestRestartTrustsTheProofsThatWereCheckedBefore(t *testing.T) {
+	n := newNation(t)
+	n.idle(t)
+	checked := n.idle(t)
+	n.idle(t)
+	o := &oracle{}
+	p := &player{genesis: n.genesis, verifier: o, checked: checked}
+	for i, b := range n.blocks {
+		if err := p.Apply(b); err != nil {
+			t.Fatal(err)
+		}
+		wantTrust := i < 3
+		if got := p.VerifyBatch(make([]settlement.Job, 1))[0] == nil; got != wantTrust {
+			t.Errorf("block %d: trusted %v", i, got)
+		}
+	}
+	if o.asked != 1 || p.Head() != n.head() {
+		t.Errorf("asked about %d proofs", o.asked)
+	}
+	for name, head := range map[string]proof.Head{"another root": {Size: checked.Size, Root: proof.Hash{1}}, "the inside of a block": {Size: 1, Root: proof.Hash{1}}} {
+		p := &player{genesis: n.genesis, verifier: o, checked: head}
+		var err error
+		for _, b := range n.blocks {
+			if err = p.Apply(b); err != nil {
+				break
+			}
+		}
+		if !errors.Is(err, journal.ErrLogInvalid) {
+			t.Errorf("a start after cosigning %s: %v", name, err)
+		}
+	}
+}
+
+func TestValidatingWitnessGoesOnAfterARestartAndNotWithAnotherHistory(t *testing.T) {
+	n := newNation(t)
+	v := n.run(t, judge, "--ledger", n.serve(t))
+	j := n.alone(t, judge, v.url)
+	for range 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		if _, err := j.Cosign(ctx, n.idle(t)); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+	}
+	if err := j.Close(); err != nil {
+		t.Error(err)
+	}
+	v.stop()
+	v = n.run(t, judge, "--ledger", n.serve(t))
+	j = n.alone(t, judge, v.url)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, err := j.Cosign(ctx, n.idle(t)); err != nil {
+		t.Error(err)
+	}
+	if err := j.Close(); err != nil {
+		t.Error(err)
+	}
+	v.stop()
+	// The operator rewrites everything after genesis; every block holds by itself.
+	state, block, err := settlement.Begin(n.genesis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.state, n.blocks = state, []*settlement.Block{block}
+	for range 9 {
+		p, err := n.state.Sequence(nil, n.state.Time()+2000, settlement.NewSettled(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.state = p.Next()
+		n.append(p.Block)
+	}
+	v = n.run(t, judge, "--ledger", n.serve(t))
+	for range 200 {
+		if strings.Contains(v.errOut.String(), "cosigned another history") {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Errorf("took up another history: %s", v.errOut.String())
+}
+
 func TestForkIsKeptAsEvidenceInTheFolder(t *testing.T) {
 	n := newNation(t)
 	w := n.run(t, watcher)
