@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -385,6 +387,18 @@ func TestClosingEndsACosigningThatWaits(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+func TestEveryErrorHasItsNameInTheSpec(t *testing.T) {
+	spec, err := os.ReadFile(filepath.Join("..", "SPEC.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range []error{ErrBehindWitnesses, ErrForked, ErrWentBack, ErrLogInvalid, ErrNotReplayed, ErrStateDamaged, ErrFolderInUse, errRequest} {
+		if !bytes.Contains(spec, []byte(e.Error())) {
+			t.Errorf("SPEC.md does not name %v", e)
+		}
+	}
 }
 
 // How long is the way from a block to its final checkpoint, with three witnesses that store on this disk? The network is left out.

@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -550,6 +552,18 @@ func TestForkLeavesPortableEvidence(t *testing.T) {
 	for _, bad := range []string{"", evidenceHeader, evidenceHeader + "older 1\n", evidenceHeader + "older 9\nroot " + Hash{}.String() + "\n\nshort"} {
 		if _, err := ParseEvidence([]byte(bad)); !errors.Is(err, ErrEvidence) {
 			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+func TestEveryErrorHasItsNameInTheSpec(t *testing.T) {
+	spec, err := os.ReadFile(filepath.Join("..", "SPEC.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range []error{ErrCheckpoint, ErrOrigin, ErrLogSignature, ErrCosignature, ErrQuorum, ErrFuture, ErrPolicy, ErrInclusion, ErrConsistency, ErrReceipt, ErrEvidence, ErrNoFork, ErrTile} {
+		if !bytes.Contains(spec, []byte(e.Error())) {
+			t.Errorf("SPEC.md does not name %v", e)
 		}
 	}
 }
