@@ -1,6 +1,7 @@
 package ledgercmd
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/comity-ledger/comity/cmd/internal/cli"
 	"github.com/comity-ledger/comity/settlement/entry"
+	"github.com/comity-ledger/comity/wallets"
 	"github.com/comity-ledger/comity/zk"
 	"github.com/comity-ledger/comity/zk/keys"
 )
@@ -127,45 +129,62 @@ and rights in place of the old.
 The limit is the most that one leg moves to others. It is one number for all currencies of the ledger: --asset says with whose decimals it
 is written. A right lets the owner set (earmark) or release the money of a programme.
 
-With --file many owners are registered at once: a JSON list of {"owner", "limit", "rights": [{"programme", "set", "release"}]}.`,
-		Example: `  comity ledger propose register --ledger http://127.0.0.1:7001 --owner aur1... --limit 1000000.00 --right 7:release --out register.json`,
+--request takes the file of comity wallet register-request and checks its proof that the wallet holds its key; --owner takes an address as it
+is. Both may be repeated: all get the same limit and rights. With --file owners differ: a JSON list of
+{"owner", "limit", "rights": [{"programme", "set", "release"}]}.`,
+		Example: `  comity ledger propose register --ledger http://127.0.0.1:7001 --request ministry.register.json --limit 1000000.00 --right 7:release --out register.json`,
 		Args:    cobra.NoArgs,
 	}
 	p := addProposalFlags(cmd)
-	owner := cmd.Flags().String("owner", "", "address of the owner's wallet, or the owner in hexadecimal")
+	requests := cmd.Flags().StringArray("request", nil, "a wallet's registration request; repeat for more")
+	owners := cmd.Flags().StringArray("owner", nil, "address of an owner's wallet, or the owner in hexadecimal; repeat for more")
 	limit := cmd.Flags().String("limit", "", "most that one leg moves to others")
 	asset := cmd.Flags().String("asset", "", "currency with whose decimals limits are written (default: the first of the ledger)")
 	rights := cmd.Flags().StringArray("right", nil, `a right, as PROGRAMME:set, PROGRAMME:release or PROGRAMME:set,release; "*" for every programme`)
 	file := cmd.Flags().String("file", "", "JSON list of owners")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		named := len(*requests)+len(*owners) > 0
+		if named == (*file != "") || named != (*limit != "") || *file != "" && len(*rights) > 0 {
+			return cli.Usagef("give --request or --owner, with --limit and --right, or else --file alone")
+		}
 		var rows []ownerRow
-		switch {
-		case *file != "" && *owner == "":
+		if *file != "" {
 			data, err := readFile(*file)
 			if err != nil {
 				return err
 			}
-			d := json.NewDecoder(strings.NewReader(string(data)))
+			d := json.NewDecoder(bytes.NewReader(data))
 			d.DisallowUnknownFields()
 			if err := d.Decode(&rows); err != nil {
 				return cli.Usagef("%s: %w", *file, describeJSON(data, d, err))
 			}
-		case *file == "" && *owner != "" && *limit != "":
-			row := ownerRow{Owner: *owner, Limit: *limit}
-			for _, text := range *rights {
-				right, err := parseRight(text)
-				if err != nil {
-					return err
-				}
-				row.Rights = append(row.Rights, right)
+		}
+		row := ownerRow{Limit: *limit}
+		for _, text := range *rights {
+			right, err := parseRight(text)
+			if err != nil {
+				return err
 			}
-			rows = []ownerRow{row}
-		default:
-			return cli.Usagef("give --owner and --limit, or --file")
+			row.Rights = append(row.Rights, right)
+		}
+		for _, row.Owner = range *owners {
+			rows = append(rows, row)
 		}
 		r, _, header, err := p.prepare(cmd)
 		if err != nil {
 			return err
+		}
+		for _, path := range *requests {
+			data, err := readFile(path)
+			if err != nil {
+				return err
+			}
+			request, err := wallets.ParseRegisterRequest(data, r.genesis)
+			if err != nil {
+				return fmt.Errorf("%s: %w", path, err)
+			}
+			row.Owner = request.Address.Owner.String()
+			rows = append(rows, row)
 		}
 		a, err := assetByCode(r.genesis, *asset)
 		if err != nil {
