@@ -23,6 +23,7 @@ type stateJSON struct {
 	LogNodes   [][]byte          `json:"log_nodes"`
 	FinalSize  uint64            `json:"final_size"`
 	FinalRoot  []byte            `json:"final_root"`
+	FinalTime  uint64            `json:"final_time"`
 	Checkpoint []byte            `json:"checkpoint,omitempty"`
 	Ahead      []aheadJSON       `json:"ahead,omitempty"`
 	Notes      notesJSON         `json:"notes"`
@@ -76,7 +77,7 @@ func (s *State) Encode() ([]byte, error) {
 		return nil, fmt.Errorf("encode a state that met a contradiction: %w", s.broken)
 	}
 	j := stateJSON{Version: stateVersion, Genesis: s.hash, Owner: s.view.Owner(), Blocks: s.blocks, TimeMillis: s.timeMillis,
-		LogSize: s.log.leaves, FinalSize: s.watch.finalSize, FinalRoot: s.watch.finalRoot[:], Checkpoint: s.watch.checkpoint,
+		LogSize: s.log.leaves, FinalSize: s.watch.finalSize, FinalRoot: s.watch.finalRoot[:], FinalTime: s.watch.finalMillis, Checkpoint: s.watch.checkpoint,
 		OwnRights: s.registry.ownRights, Epoch: s.epoch, Nullifiers: s.nullifiers, Sequence: s.sequence, Supply: s.supply, Own: s.own, History: s.history}
 	for _, n := range s.log.nodes {
 		j.LogNodes = append(j.LogNodes, append([]byte(nil), n[:]...))
@@ -129,7 +130,7 @@ func DecodeState(b []byte, g *entry.Genesis, view keys.FullView) (*State, error)
 		s.log.nodes = append(s.log.nodes, h)
 	}
 	var err error
-	s.watch.finalSize, s.watch.checkpoint = j.FinalSize, j.Checkpoint
+	s.watch.finalSize, s.watch.finalMillis, s.watch.checkpoint = j.FinalSize, j.FinalTime, j.Checkpoint
 	if s.watch.finalRoot, err = hash32(j.FinalRoot); err != nil {
 		return nil, err
 	}

@@ -46,6 +46,14 @@ func checkProgramme(rights Rights, p zk.ProgrammeID) error {
 	return nil
 }
 
+// unpaid refuses to plan an order that the log shows as paid although the journal holds no attempt that settled.
+func (s *State) unpaid(order string) error {
+	if tx, paid := s.tags[TagOf(order)]; paid {
+		return Refuse(PaymentIDSettled, "transaction %s of this wallet carries payment id %q, and this folder does not know it", tx, order)
+	}
+	return nil
+}
+
 // SameOrder refuses an order whose id stands for another one already. known is true when it is the same order.
 func (o *Outbox) SameOrder(order *Order) (known bool, err error) {
 	before, ok := o.orders[order.ID]
@@ -61,15 +69,12 @@ func (o *Outbox) SameOrder(order *Order) (known bool, err error) {
 // Next builds the next transactions of a payment that has no attempt that may settle. pays tells that it is the one that pays; otherwise
 // they prepare notes, and Next is called again when they have settled.
 func (b *Builder) Next(o *Outbox, order *Order) (drafts []*Draft, pays bool, err error) {
-	p := b.purse(o, order.Asset)
-	round, pays, err := p.pay(order.Amount, order.Programme)
-	if err != nil {
+	if err := b.State.unpaid(order.ID); err != nil {
 		return nil, false, err
 	}
-	if pays {
-		if err := b.mayEnter(round[0], order.Programme); err != nil {
-			return nil, false, err
-		}
+	round, pays, err := b.purse(o, order.Asset).pay(order.Amount, order.Programme)
+	if err != nil {
+		return nil, false, err
 	}
 	to, err := ParseAddress(order.To, b.State.genesis.Prefix, LedgerPrefix(b.State.hash))
 	if err != nil {
@@ -89,14 +94,6 @@ func (b *Builder) Next(o *Outbox, order *Order) (drafts []*Draft, pays bool, err
 		drafts = append(drafts, d)
 	}
 	return drafts, pays, nil
-}
-
-// mayEnter refuses to earmark money for a closed programme. Money that is earmarked already may move on.
-func (b *Builder) mayEnter(l leg, to zk.ProgrammeID) error {
-	if to != 0 && l.from != to && !b.rights().Opened[to] {
-		return Refuse(ProgrammeClosed, "programme %d is closed", to)
-	}
-	return nil
 }
 
 func (b *Builder) purse(o *Outbox, asset zk.AssetID) *purse {
@@ -205,6 +202,9 @@ func (b *Builder) NextSteps(o *Outbox, d *DisbursementOrder) ([]Step, error) {
 		if err := checkProgramme(b.rights(), n.programme); err != nil {
 			return nil, err
 		}
+		if err := b.State.unpaid(GroupOrderID(d.ID, n.group)); err != nil {
+			return nil, err
+		}
 	}
 	round, err := b.purse(o, d.Asset).disburse(open)
 	if err != nil {
@@ -215,9 +215,6 @@ func (b *Builder) NextSteps(o *Outbox, d *DisbursementOrder) ([]Step, error) {
 		steps[i] = Step{leg: l, Order: PreparationID(d.ID)}
 		if l.group >= 0 {
 			steps[i].Order, steps[i].Pays = GroupOrderID(d.ID, l.group), true
-			if err := b.mayEnter(l, d.Groups[l.group].Programme); err != nil {
-				return nil, err
-			}
 		}
 	}
 	return steps, nil

@@ -251,19 +251,31 @@ const (
 )
 
 // StageOf judges an attempt by what was read of the log. A refusal by a node never makes it dead, because a node may be wrong, or lie.
+// Nor does a block that no cosigned checkpoint covers: a node that showed one and took it back could settle the attempt after all, beside
+// a second one from other inputs.
 func (s *State) StageOf(a *Attempt) Stage {
 	if _, ok := s.settled[a.TxID]; ok {
 		return Done
 	}
 	for _, nf := range a.Inputs {
-		if by, spent := s.Spender(nf); spent && by != a.TxID {
+		if by, spent := s.Spender(nf); spent && by != a.TxID && s.settled[by].Entry < s.watch.finalSize {
 			return Dead
 		}
 	}
-	if s.timeMillis >= a.ExpiryMillis { // settles only strictly before it, and ledger time never goes back
+	if s.watch.finalMillis >= a.ExpiryMillis { // settles only strictly before it, and ledger time never goes back
 		return Dead
 	}
 	return Pending
+}
+
+// Doomed tells of a pending attempt that an input of it is spent by another transaction, which is not final yet.
+func (s *State) Doomed(a *Attempt) bool {
+	for _, nf := range a.Inputs {
+		if by, spent := s.Spender(nf); spent && by != a.TxID {
+			return true
+		}
+	}
+	return false
 }
 
 // Payment is an order with where it stands.
@@ -335,7 +347,8 @@ func (s *State) purse(o *Outbox, asset zk.AssetID) *purse {
 	}
 	for i := range s.own {
 		n := &s.own[i]
-		if !n.Spent && n.Note.Asset == asset && !reserved[n.Nullifier] {
+		_, known := p.rights.Opened[n.Note.Programme] // a note of no programme of this ledger has no reader and cannot be spent
+		if !n.Spent && n.Note.Asset == asset && !reserved[n.Nullifier] && (known || n.Note.Programme == 0) {
 			p.free[n.Note.Programme] = append(p.free[n.Note.Programme], coin{ref: i, value: n.Note.Value, tree: n.Position.Tree})
 		}
 	}

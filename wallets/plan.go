@@ -23,11 +23,17 @@ func (r Rights) MayRelease(p zk.ProgrammeID) bool {
 	return ok
 }
 
-// MaySet tells whether money without a programme may be earmarked for p here.
+// MaySet tells whether money without a programme may be earmarked for p here: the owner has the right, and the programme is open.
 func (r Rights) MaySet(p zk.ProgrammeID) bool {
+	return r.grantsSet(p) && !r.closed(p)
+}
+
+func (r Rights) grantsSet(p zk.ProgrammeID) bool {
 	_, ok := r.right(p, func(x zk.Right) bool { return x.MaySet })
 	return ok
 }
+
+func (r Rights) closed(p zk.ProgrammeID) bool { return r.Opened != nil && !r.Opened[p] }
 
 // right finds the entry of the rights tree that grants want for p.
 func (r Rights) right(p zk.ProgrammeID, want func(zk.Right) bool) (index int, ok bool) {
@@ -177,6 +183,8 @@ func (p *purse) fundsError(to zk.ProgrammeID, amount zk.Amount) error {
 	switch {
 	case all >= amount:
 		return Refuse(FundsInFlight, "%d minor units are needed, %d are free and %d are in transactions that have not settled", amount, free, all-free)
+	case everything >= amount && to != 0 && p.rights.grantsSet(to) && p.rights.closed(to):
+		return Refuse(ProgrammeClosed, "%d minor units of programme %d are needed and %d are there; it is closed, so no other money may be earmarked for it", amount, to, all)
 	case everything >= amount && to != 0 && !p.rights.MaySet(to):
 		return Refuse(SetNotAllowed, "%d minor units of programme %d are needed and %d are there; other money may not be earmarked for it here", amount, to, all)
 	case everything >= amount:

@@ -54,18 +54,19 @@ func (l *logRange) root() proof.Hash {
 
 // watch remembers what witnesses cosigned. ahead holds heads that the stream has not reached yet.
 type watch struct {
-	policy     *proof.Policy
-	finalSize  uint64
-	finalRoot  proof.Hash
-	checkpoint []byte // of finalSize
-	seen       []byte // the last checkpoint looked at
-	ahead      []aheadHead
+	policy      *proof.Policy
+	finalSize   uint64
+	finalRoot   proof.Hash
+	finalMillis uint64 // ledger time of the last block that is final as a whole
+	checkpoint  []byte // of finalSize
+	seen        []byte // the last checkpoint looked at
+	ahead       []aheadHead
 }
 
 type aheadHead struct {
 	size       uint64
 	root       proof.Hash
-	checkpoint []byte // empty for a head remembered from an earlier read
+	checkpoint []byte
 }
 
 // maxAhead bounds how many heads are kept until the stream reaches them.
@@ -120,7 +121,7 @@ func (s *State) extend(b *Block) error {
 		return err
 	}
 	w := &s.watch
-	for _, leaf := range b.Entries {
+	for n, leaf := range b.Entries {
 		s.log.append(leaf)
 		for i := 0; i < len(w.ahead); {
 			h := w.ahead[i]
@@ -134,6 +135,9 @@ func (s *State) extend(b *Block) error {
 				}
 				if len(h.checkpoint) > 0 {
 					w.finalSize, w.finalRoot, w.checkpoint = h.size, h.root, h.checkpoint
+					if n == len(b.Entries)-1 {
+						w.finalMillis = s.timeMillis
+					}
 				}
 			}
 			w.ahead = append(w.ahead[:i], w.ahead[i+1:]...)
@@ -167,7 +171,7 @@ func (s *State) CheckHead(signed []byte) error {
 		final.Size == s.log.leaves && final.Root != s.log.root():
 		return Refuse(LedgerForked, "two roots for %d entries", final.Size)
 	case final.Size == s.log.leaves:
-		w.finalSize, w.finalRoot, w.checkpoint = final.Size, final.Root, bytes.Clone(signed)
+		w.finalSize, w.finalRoot, w.finalMillis, w.checkpoint = final.Size, final.Root, s.timeMillis, bytes.Clone(signed)
 		return nil
 	case final.Size > s.log.leaves:
 		return w.expect(aheadHead{size: final.Size, root: final.Root, checkpoint: bytes.Clone(signed)})
@@ -179,7 +183,7 @@ func (s *State) CheckHead(signed []byte) error {
 func (s *State) Restart() *State {
 	fresh := NewState(s.genesis, s.view)
 	if s.watch.finalSize > 0 {
-		fresh.watch.ahead = []aheadHead{{size: s.watch.finalSize, root: s.watch.finalRoot}}
+		fresh.watch.ahead = []aheadHead{{size: s.watch.finalSize, root: s.watch.finalRoot, checkpoint: s.watch.checkpoint}}
 	}
 	return fresh
 }

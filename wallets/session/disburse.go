@@ -147,6 +147,12 @@ func (s *Session) settlePending(ctx context.Context, order *wallets.Order, event
 			return nil
 		}
 		a := p.Attempt
+		if s.state.Doomed(a) {
+			if err := s.WaitFinal(ctx, s.state.LogSize()-1, doomedWait); err != nil {
+				return err
+			}
+			continue
+		}
 		if p.Refusal != nil {
 			var err error
 			if a, err = s.again(ctx, a, event); err != nil {

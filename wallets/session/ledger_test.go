@@ -15,7 +15,6 @@ import (
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/settlement/proof"
 	"github.com/comity-ledger/comity/wallets"
-	"github.com/comity-ledger/comity/wallets/keystore"
 	"github.com/comity-ledger/comity/wallets/session"
 	"github.com/comity-ledger/comity/zk"
 	"github.com/comity-ledger/comity/zk/keys"
@@ -100,18 +99,19 @@ func (o *oracle) VerifyBatch(jobs []settlement.Job) []error {
 
 // ledger is a settlement core in memory, which signs and cosigns its checkpoints.
 type ledger struct {
-	mu      sync.Mutex // guards everything below
-	t       testing.TB
-	oracle  *oracle
-	genesis *entry.Genesis
-	state   *settlement.State
-	settled *settlement.Settled
-	blocks  []*settlement.Block
-	sizes   []uint64
-	now     uint64
-	log     *proof.LogSigner
-	policy  *proof.Policy
-	silent  bool // witnesses do not cosign
+	mu       sync.Mutex // guards everything below
+	t        testing.TB
+	oracle   *oracle
+	genesis  *entry.Genesis
+	state    *settlement.State
+	settled  *settlement.Settled
+	blocks   []*settlement.Block
+	sizes    []uint64
+	now      uint64
+	log      *proof.LogSigner
+	policy   *proof.Policy
+	silent   bool   // witnesses do not cosign
+	cosigned []byte // the last checkpoint they did cosign
 
 	// after, if set, may turn the answer of a submission into an error; the entry has settled all the same.
 	after func() error
@@ -174,8 +174,11 @@ func (l *ledger) Head(context.Context) (uint64, uint64, error) {
 func (l *ledger) Checkpoint(context.Context) ([]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	last := l.blocks[len(l.blocks)-1]
-	return l.checkpointAt(last.Size(), last.Root), nil
+	if !l.silent {
+		last := l.blocks[len(l.blocks)-1]
+		l.cosigned = l.checkpointAt(last.Size(), last.Root)
+	}
+	return l.cosigned, nil
 }
 
 func (l *ledger) Blocks(_ context.Context, from uint64) iter.Seq2[*wallets.Block, error] {
@@ -350,6 +353,7 @@ func (l *ledger) keys(name string) keys.Wallet {
 
 // disk is a wallet folder in memory that can be killed: from the moment when countdown reaches zero every change fails.
 type disk struct {
+	mu        sync.Mutex // guards countdown and dead: a round sends from several goroutines
 	records   [][]byte
 	state     []byte
 	countdown int // steps until the kill; negative for never
@@ -361,6 +365,8 @@ var errKilled = errors.New("killed")
 func newDisk() *disk { return &disk{countdown: -1} }
 
 func (d *disk) step() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.dead {
 		return errKilled
 	}
@@ -401,8 +407,6 @@ func (d *disk) SaveState(s []byte) error {
 }
 
 func (d *disk) LoadState() ([]byte, error) { return d.state, nil }
-
-var _ session.Folder = (*keystore.Folder)(nil)
 
 // guarded is the ledger as a wallet that can be killed sees it: before and after every submission it may die.
 type guarded struct {

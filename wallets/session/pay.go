@@ -28,6 +28,8 @@ const (
 	retryMost  = 5 * time.Second
 	// maxTries bounds sends of one transaction in one call; afterwards the error is returned and the transaction stays in the journal.
 	maxTries = 8
+	// doomedWait is how long a payment waits for the finality of what spent its input.
+	doomedWait = 30 * time.Second
 	// maxRounds bounds how often a payment is planned again in one call.
 	maxRounds = 128
 )
@@ -85,6 +87,12 @@ func (s *Session) settle(ctx context.Context, order *wallets.Order, event func(E
 			return nil
 		case wallets.Pending:
 			a := p.Attempt
+			if s.state.Doomed(a) { // dead as soon as what spent its input is final
+				if err := s.WaitFinal(ctx, s.state.LogSize()-1, doomedWait); err != nil {
+					return err
+				}
+				continue
+			}
 			if p.Refusal != nil { // asked for again after a refusal: the same inputs, everything else new
 				var err error
 				if a, err = s.again(ctx, a, event); err != nil {
@@ -158,6 +166,12 @@ func (s *Session) settleOthers(ctx context.Context, cause error, event func(Even
 		return cause
 	}
 	for _, a := range others {
+		if s.state.Doomed(a) {
+			if err := s.WaitFinal(ctx, s.state.LogSize()-1, doomedWait); err != nil {
+				return errors.Join(cause, err)
+			}
+			continue
+		}
 		if err := s.send(ctx, a, event); err != nil && !errors.Is(err, errDead) {
 			return errors.Join(cause, err)
 		}
@@ -195,6 +209,9 @@ func (s *Session) send(ctx context.Context, a *wallets.Attempt, event func(Event
 			return nil
 		case wallets.Dead:
 			return errDead
+		}
+		if s.state.Doomed(a) {
+			return errDead // and settle waits until that is final
 		}
 		if try < maxTries {
 			switch code {

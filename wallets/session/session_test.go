@@ -632,6 +632,52 @@ func TestReceiptsAndDisclosuresVerifyOffline(t *testing.T) {
 	}
 }
 
+// TestADeadAttemptIsReplacedOnlyWhenItsDeathIsFinal: two folders of one wallet spend the same note. The loser may choose other notes only
+// when no fork can bring its first attempt back.
+func TestADeadAttemptIsReplacedOnlyWhenItsDeathIsFinal(t *testing.T) {
+	w := newWorld(t, 1000, 900)
+	w.reject = func([]byte) error { return errors.New("connection refused") }
+	loser := w.open(w.ministry, w.disk, "a")
+	if _, err := loser.Pay(t.Context(), w.order("x", 100), 0, nil); err == nil {
+		t.Fatal("paid nobody")
+	}
+	first := loser.Outbox().Attempts("x")[0]
+	w.reject = nil
+	w.silent = true
+	winner := w.open(w.ministry, newDisk(), "b")
+	pay(t, winner, w.order("y", 100)) // the planner chooses the same note
+	if _, err := loser.Pay(t.Context(), w.order("x", 100), 0, nil); wallets.CodeOf(err) != wallets.NotFinal {
+		t.Fatalf("%v", err)
+	}
+	if len(loser.Outbox().Attempts("x")) != 1 {
+		t.Fatal("chose other notes while the first attempt could come back")
+	}
+	w.silent = false
+	pay(t, loser, w.order("x", 100))
+	if r := w.settle(submission{first.Entry, first.Segments})[0]; r.Status != settlement.Refused {
+		t.Fatal("the first attempt settled as well")
+	}
+	w.want(w.supplier, 0, 200)
+}
+
+func TestAnExpiryThatIsNotFinalKeepsTheInputs(t *testing.T) {
+	w := newWorld(t, 1000, 900)
+	w.reject = func([]byte) error { return errors.New("connection refused") }
+	s := w.open(w.ministry, w.disk, "a")
+	if _, err := s.Pay(t.Context(), w.order("x", 100), 0, nil); err == nil {
+		t.Fatal("paid nobody")
+	}
+	w.reject = nil
+	w.silent = true
+	w.idle(3600000)
+	pay(t, s, w.order("x", 100))
+	attempts := s.Outbox().Attempts("x")
+	if len(attempts) != 2 || attempts[0].Inputs[0] != attempts[1].Inputs[0] {
+		t.Fatalf("%d attempts", len(attempts))
+	}
+	w.want(w.supplier, 0, 100)
+}
+
 func TestNotFinalIsNamed(t *testing.T) {
 	w := newWorld(t, 1000)
 	w.silent = true
