@@ -52,7 +52,7 @@ type Proposal struct {
 	// entry alone, and only an idle ledger that MayExpire wants it.
 	Accepted int
 
-	next *State
+	from, next *State
 }
 
 // Next is the state after the block. It takes the place of the old one when,
@@ -82,7 +82,7 @@ func (s *State) Sequence(candidates []*Candidate, time uint64, settled *Settled,
 	if err != nil {
 		return nil, err
 	}
-	return &Proposal{Block: block, Results: results, Accepted: accepted, next: next}, nil
+	return &Proposal{Block: block, Results: results, Accepted: accepted, from: s, next: next}, nil
 }
 
 // draft is a block being made: copies of what entries may change, never the

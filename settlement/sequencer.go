@@ -54,22 +54,38 @@ func (q *Sequencer) Epoch() uint64 { return q.epoch }
 // Propose looks the candidates up and sequences them at the ledger time for a
 // wall clock in milliseconds. It writes nothing.
 func (q *Sequencer) Propose(ctx context.Context, candidates []*Candidate, wall uint64) (*Proposal, error) {
+	return q.propose(ctx, q.state, candidates, wall)
+}
+
+// ProposeAfter sequences candidates on top of a proposal that is not committed
+// yet, so that hashing the next block overlaps with writing this one. It may
+// run while Commit(pending) runs. If pending is not committed in the end, what
+// follows from it must be dropped, results and all.
+func (q *Sequencer) ProposeAfter(ctx context.Context, pending *Proposal, candidates []*Candidate, wall uint64) (*Proposal, error) {
+	return q.propose(ctx, pending.next, candidates, wall, pending.Block)
+}
+
+func (q *Sequencer) propose(ctx context.Context, state *State, candidates []*Candidate, wall uint64, pending ...*Block) (*Proposal, error) {
 	submissions := make([]*Submission, len(candidates))
 	for i, c := range candidates {
 		submissions[i] = c.Submission
 	}
-	settled, err := LookUp(ctx, q.store, submissions)
+	settled, err := LookUp(ctx, q.store, submissions, pending...)
 	if err != nil {
 		return nil, err
 	}
-	return q.state.Sequence(candidates, q.state.LedgerTime(wall), settled, q.Parallel)
+	return state.Sequence(candidates, state.LedgerTime(wall), settled, q.Parallel)
 }
 
-// Commit makes a proposal durable and advances the state. On a nil error, and
+// Commit makes a proposal durable and advances the state. The proposal must
+// have been made on the current state (ErrStateBehind). On a nil error, and
 // only then, the proposal's results may be answered. An Unknown outcome is
 // read back here (L6.4). An error that is neither ErrFenced nor ErrInDoubt
 // means that nothing was written and the same step may be tried again.
 func (q *Sequencer) Commit(ctx context.Context, p *Proposal) error {
+	if p.from != q.state {
+		return fmt.Errorf("append block %d to block %d: %w", p.Block.Height, q.state.height, ErrStateBehind)
+	}
 	expected := q.state.Head(q.epoch)
 	outcome, err := q.store.Append(ctx, expected, p.Block)
 	if outcome == Unknown {

@@ -129,3 +129,44 @@ func TestNothingIsWrittenWhenNothingIsAccepted(t *testing.T) {
 		t.Errorf("no state entry on demand: %v", err)
 	}
 }
+
+func TestProposalIsCommittedOnlyOnTheStateThatItWasMadeOn(t *testing.T) {
+	b := ledgertest.NewBed(1)
+	store := &scripted{head: b.Blocks[0].Head(0), outcome: settlement.Committed, written: true}
+	q, err := settlement.NewSequencer(t.Context(), store, b.State)
+	if err != nil {
+		t.Fatal(err)
+	}
+	propose := func(after *settlement.Proposal) *settlement.Proposal {
+		c, err := b.Admit(b.Transfer())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p *settlement.Proposal
+		if after == nil {
+			p, err = q.Propose(t.Context(), []*settlement.Candidate{c}, b.Now)
+		} else {
+			p, err = q.ProposeAfter(t.Context(), after, []*settlement.Candidate{c}, b.Now)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	dropped, first := propose(nil), propose(nil)
+	orphan, second := propose(dropped), propose(first)
+	if err := q.Commit(t.Context(), second); !errors.Is(err, settlement.ErrStateBehind) {
+		t.Errorf("the second block was committed before the first: %v", err)
+	}
+	if err := q.Commit(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []*settlement.Proposal{first, dropped, orphan} {
+		if err := q.Commit(t.Context(), p); !errors.Is(err, settlement.ErrStateBehind) {
+			t.Errorf("block %d on another state was committed: %v", p.Block.Height, err)
+		}
+	}
+	if err := q.Commit(t.Context(), second); err != nil || store.head.Height != 2 {
+		t.Errorf("the block that follows: height %d, %v", store.head.Height, err)
+	}
+}

@@ -42,3 +42,8 @@ var Bugs = []Bug{
 	{Name: "no fencing", noFencing: true},
 	{Name: "torn tail taken for a block", tornTail: true},
 }
+
+// driver tells whether the bug replaces the node's step.
+func (b *Bug) driver() bool {
+	return b.answerBeforeWrite || b.unknownIsFailure || b.unknownIsSuccess || b.lookUpAfterWrite || b.rules.Has(planted.TimeGoesBack)
+}

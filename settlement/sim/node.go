@@ -150,6 +150,9 @@ func (n *node) step(force bool) (alive bool) {
 	for i, a := range batch {
 		candidates[i] = a.candidate
 	}
+	if len(candidates) > 1 && !n.w.bug.driver() && n.w.rand.Chance(0.3) {
+		return n.pipeline(batch, candidates)
+	}
 	results, err := n.write(candidates, batch, force)
 	switch {
 	case err == nil:
@@ -171,6 +174,38 @@ func (n *node) step(force bool) (alive bool) {
 	return true // nothing was written; the batch waits for the next step
 }
 
+// pipeline makes a second block before the first one is written, as a node does
+// that hashes while it waits for the disk. What follows from a block that was
+// not written is dropped; its candidates wait for the next step.
+func (n *node) pipeline(batch []admitted, candidates []*settlement.Candidate) (alive bool) {
+	cut := 1 + n.w.rand.IntN(len(batch)-1)
+	first, err := n.seq.Propose(ctx, candidates[:cut], n.w.wall)
+	if err != nil {
+		return true
+	}
+	second, err := n.seq.ProposeAfter(ctx, first, candidates[cut:], n.w.wall)
+	if err != nil {
+		return true
+	}
+	for i, p := range []*settlement.Proposal{first, second} {
+		err := n.seq.Commit(ctx, p)
+		switch {
+		case errors.Is(err, errCrash), errors.Is(err, settlement.ErrFenced), errors.Is(err, settlement.ErrInDoubt):
+			return false
+		case err != nil:
+			return true
+		}
+		part := batch[:cut]
+		if i == 1 {
+			part = batch[cut:]
+		}
+		n.waiting = n.waiting[len(part):]
+		n.w.fail(n.w.follow())
+		n.answer(part, p.Results)
+	}
+	return true
+}
+
 func (n *node) answer(batch []admitted, results []settlement.Result) {
 	for i, a := range batch {
 		n.w.answer(a.from, results[i])
@@ -181,7 +216,7 @@ func (n *node) answer(batch []admitted, results []settlement.Result) {
 func (n *node) write(candidates []*settlement.Candidate, batch []admitted, force bool) ([]settlement.Result, error) {
 	wall := n.w.wall
 	bug := &n.w.bug
-	if !bug.answerBeforeWrite && !bug.unknownIsFailure && !bug.unknownIsSuccess && !bug.lookUpAfterWrite && !bug.rules.Has(planted.TimeGoesBack) {
+	if !bug.driver() {
 		results, _, err := n.seq.Step(ctx, candidates, wall, force)
 		return results, err
 	}

@@ -126,6 +126,9 @@ func Run(o Options) (*Report, error) {
 		return &w.report, err
 	}
 	w.play(o.Payments)
+	if err := w.node.raw.Close(); err != nil && w.failure == nil {
+		w.failure = fmt.Errorf("close the store: %w", err)
+	}
 	return &w.report, w.failure
 }
 
@@ -193,6 +196,7 @@ func (w *world) advance() {
 func (w *world) crash() {
 	w.report.Restarts++
 	w.disk.Crash()
+	_ = w.node.raw.Close() // a dead handle; what it says no longer matters
 	w.fail(w.start())
 }
 
