@@ -10,6 +10,8 @@ import (
 	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/settlement/internal/ledgertest"
+	"github.com/comity-ledger/comity/settlement/journal"
+	"github.com/comity-ledger/comity/settlement/proof"
 	"github.com/comity-ledger/comity/settlement/replay"
 	"github.com/comity-ledger/comity/zk"
 )
@@ -44,9 +46,6 @@ func bare(blocks []*settlement.Block) []*settlement.Block {
 	out := make([]*settlement.Block, len(blocks))
 	for i, b := range blocks {
 		out[i] = &settlement.Block{Height: b.Height, FirstIndex: b.FirstIndex, Entries: append([][]byte(nil), b.Entries...)}
-		if i == 0 {
-			out[0] = b
-		}
 	}
 	return out
 }
@@ -312,4 +311,52 @@ func TestRestoreNamesACorruptStore(t *testing.T) {
 	if _, err := replay.Restore(t.Context(), &shelf{blocks: blocks}, nil, nil); !errors.Is(err, settlement.ErrStoreCorrupt) {
 		t.Errorf("a double spend in the store: %v", err)
 	}
+}
+
+func TestWitnessFollowsTheLogAndSpeaksAgainstABadOne(t *testing.T) {
+	b := history(t)
+	w := replay.NewWitness(replay.Config{Verifier: b.Verifier, Genesis: b.Hash})
+	if w.Head() != (proof.Head{Root: proof.EmptyRoot()}) || w.State() != nil {
+		t.Errorf("before block 0: %+v", w.Head())
+	}
+	for i, block := range bare(b.Blocks) {
+		if i == 4 {
+			bad := *block
+			bad.Entries = bad.Entries[1:]
+			if err := w.Apply(&bad); !errors.Is(err, journal.ErrLogInvalid) {
+				t.Errorf("a block with an entry left out: %v", err)
+			}
+		}
+		if err := w.Apply(block); err != nil {
+			t.Fatal(err)
+		}
+		if want := (proof.Head{Size: b.Blocks[i].Size(), Root: b.Blocks[i].Root}); w.Head() != want {
+			t.Errorf("head %+v after block %d, want %+v", w.Head(), i, want)
+		}
+	}
+	other := replay.NewWitness(replay.Config{Verifier: b.Verifier, Genesis: ledgertest.NewLedger(6).Hash})
+	if err := other.Apply(b.Blocks[0]); !errors.Is(err, journal.ErrLogInvalid) {
+		t.Errorf("another ledger's block 0: %v", err)
+	}
+}
+
+func TestFailureOfTheIndexDoesNotSpeakAgainstTheLog(t *testing.T) {
+	b := history(t)
+	w := replay.NewWitness(replay.Config{Verifier: b.Verifier, Index: &failing{replay.NewMemory()}})
+	var err error
+	for _, block := range b.Blocks {
+		if err = w.Apply(block); err != nil {
+			break
+		}
+	}
+	var broken *replay.Error
+	if err == nil || errors.As(err, &broken) || errors.Is(err, journal.ErrLogInvalid) {
+		t.Errorf("a failing disk was held against the log: %v", err)
+	}
+}
+
+type failing struct{ *replay.Memory }
+
+func (*failing) Anchor(height uint64) (settlement.Anchor, error) {
+	return settlement.Anchor{}, errors.New("disk is gone")
 }
