@@ -1,0 +1,10 @@
+// Package node runs one ledger: it takes entries in, checks them in batches, sequences them into blocks with a single writer, makes the blocks
+// durable, has them cosigned, and answers readers (DESIGN section 6).
+//
+//	Submit ── decode, admit ──> prove (batches) ──> sequence, commit (one goroutine) ──> answer
+//	                                                      └──> cosign ──> final, receipts
+//
+// Every rule is settlement's: this package decides only when a step runs, and what waits for what. Queues are bounded and answer try_later
+// early. An answer is given only after the block that it rests on is durable. A store that fences the node or leaves a block in doubt stops
+// it: the next start reads what became of the block.
+package node

@@ -1,0 +1,344 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/comity-ledger/comity/settlement"
+	"github.com/comity-ledger/comity/settlement/entry"
+	"github.com/comity-ledger/comity/settlement/journal"
+	"github.com/comity-ledger/comity/settlement/proof"
+	"github.com/comity-ledger/comity/settlement/replay"
+)
+
+// Config says what a node works with.
+type Config struct {
+	// Store holds the ledger. The node does not close it.
+	Store settlement.Store
+	// Verifier checks proofs.
+	Verifier settlement.Verifier
+	// Signer signs checkpoints; its key is the log key of genesis.
+	Signer *proof.LogSigner
+	// Witnesses says where the witnesses of genesis answer.
+	Witnesses []journal.Endpoint
+	// HTTP reaches witnesses; nil means the default transport.
+	HTTP *http.Client
+	// Now is the wall clock; nil means time.Now.
+	Now func() time.Time
+	// Log receives what an operator should know; nil discards it.
+	Log *slog.Logger
+	// Progress is told how far the start has replayed; may be nil.
+	Progress replay.Progress
+	// Limits bounds queues and batches.
+	Limits Limits
+}
+
+// Limits bound what the node holds and how it batches. A zero field means its default.
+type Limits struct {
+	// Waiting is how many entries may be inside the node and not durable yet; past it, try_later. Default 8192.
+	Waiting int
+	// Batch is how many proofs are checked at once. Larger batches cost less per proof and wait longer. Default 512.
+	Batch int
+	// NotFinal is how many log entries may be durable without a quorum of witnesses behind them; past it, try_later. Default 1,000,000.
+	NotFinal uint64
+	// Idle is how often an idle ledger looks whether it must log a state entry. Default 1 s.
+	Idle time.Duration
+	// Snapshot is how many blocks pass between snapshots of the state. Default 4096.
+	Snapshot uint64
+	// WitnessTimeout bounds one request to one witness. Default 10 s.
+	WitnessTimeout time.Duration
+}
+
+func (l Limits) withDefaults() Limits {
+	set := func(v *int, to int) {
+		if *v == 0 {
+			*v = to
+		}
+	}
+	set(&l.Waiting, 8192)
+	set(&l.Batch, 512)
+	if l.NotFinal == 0 {
+		l.NotFinal = 1_000_000
+	}
+	if l.Idle == 0 {
+		l.Idle = time.Second
+	}
+	if l.Snapshot == 0 {
+		l.Snapshot = 4096
+	}
+	return l
+}
+
+// ErrStopped: the node is stopping or has stopped; nothing is known of the entry.
+var ErrStopped = errors.New("node: stopped")
+
+// Node runs one ledger. Make it with Start; all methods are safe for concurrent use.
+type Node struct {
+	cfg     Config
+	genesis *entry.Genesis
+	seq     *settlement.Sequencer // used by the sequencing goroutine alone
+	journal *journal.Journal
+	began   time.Time
+
+	state   atomic.Pointer[settlement.State] // of the last durable block
+	waiting atomic.Int64                     // entries taken in and not answered
+	expiry  atomic.Uint64                    // greatest expiry seen in a submission, for MayExpire
+	final   atomic.Uint64                    // size of the newest cosigned checkpoint
+	stages  stages
+
+	proving  chan *task
+	proven   chan *task
+	durable  *bell // rings after every block
+	finality *bell // rings after every cosigned checkpoint
+	anchors  anchorCache
+	recent   recentIDs
+
+	ctx    context.Context // ends when the node stops
+	cancel context.CancelCauseFunc
+	wait   sync.WaitGroup
+	down   chan struct{} // closed by Stop: take nothing in any more
+	once   sync.Once
+	ended  chan struct{} // closed when every goroutine has ended
+}
+
+// task is a submission on its way through the node.
+type task struct {
+	candidate *settlement.Candidate
+	answer    chan outcome // holds one
+}
+
+type outcome struct {
+	result settlement.Result
+	err    error
+}
+
+// Start opens a ledger for business: it rebuilds the state from the store, takes the ledger over by the next fencing epoch, refuses to go on
+// from a log that its witnesses hold more of (journal.ErrBehindWitnesses) or other than (journal.ErrForked), and starts the stages. ctx
+// bounds the start alone.
+func Start(ctx context.Context, cfg Config) (*Node, error) {
+	cfg.Limits = cfg.Limits.withDefaults()
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	state, err := replay.Restore(ctx, cfg.Store, parallel, cfg.Progress)
+	if err != nil {
+		return nil, err
+	}
+	seq, err := settlement.NewSequencer(ctx, cfg.Store, state)
+	if err != nil {
+		return nil, err
+	}
+	seq.Parallel = parallel
+	n := &Node{
+		cfg: cfg, genesis: state.Genesis(), seq: seq, began: cfg.Now(),
+		proving: make(chan *task, cfg.Limits.Waiting), proven: make(chan *task, cfg.Limits.Waiting),
+		durable: newBell(), finality: newBell(), down: make(chan struct{}), ended: make(chan struct{}),
+	}
+	n.state.Store(state)
+	n.anchors.store = cfg.Store
+	n.ctx, n.cancel = context.WithCancelCause(context.Background())
+	if err := n.openJournal(ctx); err != nil {
+		n.cancel(err)
+		return nil, err
+	}
+	n.wait.Go(n.prove)
+	n.wait.Go(n.sequence)
+	n.wait.Go(n.cosign)
+	go func() {
+		n.wait.Wait()
+		close(n.ended)
+	}()
+	return n, nil
+}
+
+func (n *Node) openJournal(ctx context.Context) error {
+	policy, err := journal.PolicyOf(n.genesis)
+	if err != nil {
+		return fmt.Errorf("witness policy of genesis: %w", err)
+	}
+	var signed proof.Head
+	size, raw, err := n.cfg.Store.Checkpoint(ctx)
+	switch {
+	case err == nil:
+		c, err := proof.OpenLog(n.genesis.Origin, n.genesis.LogKey.Public(), raw)
+		if err != nil {
+			return fmt.Errorf("checkpoint of the store: %w", err)
+		}
+		signed = c.Head
+		n.final.Store(size)
+	case !errors.Is(err, settlement.ErrNotFound):
+		return fmt.Errorf("read the store's checkpoint: %w", err)
+	}
+	n.journal, err = journal.New(journal.Config{
+		Signer: n.cfg.Signer, Policy: policy, Witnesses: n.cfg.Witnesses, Tiles: n.cfg.Store, Signed: signed, HTTP: n.cfg.HTTP, Now: n.cfg.Now,
+		Timeout: n.cfg.Limits.WitnessTimeout,
+	})
+	if err != nil {
+		return err
+	}
+	// A store that was restored from an old backup must not write one block: whoever answers within a second is heard.
+	brief, stop := context.WithTimeout(ctx, time.Second)
+	defer stop()
+	if err := n.cosignOnce(brief); fatalToLog(err) {
+		return errors.Join(err, n.journal.Close())
+	}
+	return nil
+}
+
+// fatalToLog tells errors of the journal after which no block may be written.
+func fatalToLog(err error) bool {
+	return errors.Is(err, journal.ErrBehindWitnesses) || errors.Is(err, journal.ErrForked) || errors.Is(err, journal.ErrWentBack)
+}
+
+// parallel hashes subtrees on every core.
+func parallel(n int, do func(int)) {
+	workers := min(n, runtime.GOMAXPROCS(0))
+	if workers < 2 {
+		for i := range n {
+			do(i)
+		}
+		return
+	}
+	var next atomic.Int64
+	var wait sync.WaitGroup
+	for range workers {
+		wait.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				do(i)
+			}
+		})
+	}
+	wait.Wait()
+}
+
+// Stop takes nothing in any more, finishes what is inside, and ends. When ctx ends first, what is not durable yet is dropped unanswered; a
+// client sends it again. It returns why the node ended, if that was not Stop.
+func (n *Node) Stop(ctx context.Context) error {
+	n.once.Do(func() { close(n.down) })
+	for n.waiting.Load() > 0 && n.ctx.Err() == nil && ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-n.ctx.Done():
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	if n.ctx.Err() == nil {
+		n.saveSnapshot(ctx)
+	}
+	n.cancel(ErrStopped)
+	<-n.ended
+	err := n.journal.Close()
+	if cause := context.Cause(n.ctx); !errors.Is(cause, ErrStopped) {
+		err = errors.Join(cause, err)
+	}
+	return err
+}
+
+// Done is closed when the node has ended, by Stop or because it must not go on; Err then says why.
+func (n *Node) Done() <-chan struct{} { return n.ended }
+
+// Err says why the node ended: nil while it runs, ErrStopped after Stop.
+func (n *Node) Err() error { return context.Cause(n.ctx) }
+
+// fail ends the node: it must not go on.
+func (n *Node) fail(err error) {
+	n.cfg.Log.Error("the node stops", "error", err)
+	n.cancel(err)
+}
+
+func (n *Node) wall() uint64 { return uint64(n.cfg.Now().UnixMilli()) }
+
+// Submit settles one entry. It returns once the entry is durable (Accepted), with the place where the log held it before (SettledBefore), or
+// with an *entry.Refusal as error. When ctx ends first nothing is known of the entry, and it may still settle.
+func (n *Node) Submit(ctx context.Context, leaf []byte, segments [][]byte) (settlement.Result, error) {
+	if n.waiting.Add(1) > int64(n.cfg.Limits.Waiting) {
+		n.waiting.Add(-1)
+		return settlement.Result{}, entry.Refuse(entry.TryLater, "%d entries are waiting; try again in %v", n.cfg.Limits.Waiting, retryAfter)
+	}
+	t, result, err := n.admit(ctx, leaf, segments)
+	if t == nil {
+		n.waiting.Add(-1)
+		return result, err
+	}
+	// From here on the stages own the task and count it out.
+	select {
+	case o := <-t.answer:
+		return o.result, o.err
+	case <-ctx.Done():
+		return settlement.Result{}, ctx.Err()
+	case <-n.ended:
+		select {
+		case o := <-t.answer:
+			return o.result, o.err
+		default:
+			return settlement.Result{}, ErrStopped
+		}
+	}
+}
+
+const retryAfter = 200 * time.Millisecond
+
+// admit does everything that needs neither proofs nor order, in the caller's goroutine. Without a task the submission is answered.
+func (n *Node) admit(ctx context.Context, leaf []byte, segments [][]byte) (*task, settlement.Result, error) {
+	select {
+	case <-n.down:
+		return nil, settlement.Result{}, entry.Refuse(entry.TryLater, "the node is stopping")
+	case <-n.ctx.Done():
+		return nil, settlement.Result{}, entry.Refuse(entry.TryLater, "the node is stopping")
+	default:
+	}
+	if state, final := n.state.Load(), n.final.Load(); state.LogSize() > final+n.cfg.Limits.NotFinal {
+		return nil, settlement.Result{}, entry.Refuse(entry.TryLater, "%d entries wait for a quorum of witnesses", state.LogSize()-final)
+	}
+	sub, err := settlement.Decode(leaf, segments)
+	if err != nil {
+		return nil, settlement.Result{}, err
+	}
+	state := n.state.Load()
+	now := state.LedgerTime(n.wall())
+	candidate, err := state.Admit(sub, now, n.anchors.at(ctx))
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, settlement.Result{}, ctx.Err()
+		}
+		result, err := n.resolve(ctx, sub, err)
+		return nil, result, err
+	}
+	raise(&n.expiry, sub.Entry.Head().ExpiryMillis)
+	t := &task{candidate: candidate, answer: make(chan outcome, 1)}
+	n.proving <- t // never blocks: it has room for every waiting entry
+	return t, settlement.Result{}, nil
+}
+
+// raise makes v at least x.
+func raise(v *atomic.Uint64, x uint64) {
+	for old := v.Load(); x > old && !v.CompareAndSwap(old, x); old = v.Load() {
+	}
+}
+
+// resolve answers a refused submission: an entry that the log holds already is answered with its first place, whatever else is wrong
+// with its repeat.
+func (n *Node) resolve(ctx context.Context, sub *settlement.Submission, refusal error) (settlement.Result, error) {
+	settled, err := settlement.LookUp(ctx, n.cfg.Store, []*settlement.Submission{sub})
+	if err != nil {
+		return settlement.Result{}, fmt.Errorf("look a refused entry up: %w", err)
+	}
+	r := settlement.Resolve(sub, refusal, settled)
+	return r, r.Refusal
+}
+
+// reply answers a task and counts it out.
+func (n *Node) reply(t *task, r settlement.Result, err error) {
+	t.answer <- outcome{r, err}
+	n.waiting.Add(-1)
+}

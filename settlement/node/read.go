@@ -1,0 +1,240 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/comity-ledger/comity/settlement"
+	"github.com/comity-ledger/comity/settlement/entry"
+	"github.com/comity-ledger/comity/settlement/journal"
+	"github.com/comity-ledger/comity/settlement/proof"
+	"github.com/comity-ledger/comity/zk"
+)
+
+// Genesis is the ledger's genesis.
+func (n *Node) Genesis() *entry.Genesis { return n.genesis }
+
+// Status is where the ledger stands and what the node has done since it started.
+type Status struct {
+	State     *entry.State // of the last durable block
+	Size      uint64       // log entries, all durable
+	FinalSize uint64       // log entries under the newest cosigned checkpoint
+	Waiting   uint64       // entries inside the node that are not durable yet
+	Witnesses []journal.WitnessStatus
+	Uptime    time.Duration
+
+	Proofs, Batches, Blocks, Accepted, Refused uint64
+	// Wall time inside each stage. Proving uses several cores.
+	Proving, Sequencing, Storing, Cosigning time.Duration
+}
+
+// Status tells how the node is doing.
+func (n *Node) Status() Status {
+	state := n.state.Load()
+	return Status{
+		State: state.Entry(), Size: state.LogSize(), FinalSize: n.final.Load(), Waiting: uint64(max(0, n.waiting.Load())), Witnesses: n.journal.Witnesses(),
+		Uptime: n.cfg.Now().Sub(n.began), Proofs: n.stages.proofs.Load(), Batches: n.stages.batches.Load(), Blocks: n.stages.blocks.Load(),
+		Accepted: n.stages.accepted.Load(), Refused: n.stages.refused.Load(), Proving: time.Duration(n.stages.proving.Load()),
+		Sequencing: time.Duration(n.stages.sequencing.Load()), Storing: time.Duration(n.stages.storing.Load()), Cosigning: time.Duration(n.stages.cosigned.Load()),
+	}
+}
+
+// WaitBlock returns once the block at a height is durable.
+func (n *Node) WaitBlock(ctx context.Context, height uint64) error {
+	return n.await(ctx, n.durable, func() bool { return n.state.Load().Height() >= height })
+}
+
+func (n *Node) await(ctx context.Context, b *bell, holds func() bool) error {
+	for {
+		rung := b.wait() // before the check, so that no ring is missed
+		if holds() {
+			return nil
+		}
+		select {
+		case <-rung:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-n.ctx.Done():
+			return ErrStopped
+		}
+	}
+}
+
+// Block returns a durable block, or settlement.ErrNotFound.
+func (n *Node) Block(ctx context.Context, height uint64) (*settlement.Block, error) {
+	if height > n.state.Load().Height() {
+		return nil, settlement.ErrNotFound
+	}
+	return n.cfg.Store.Block(ctx, height)
+}
+
+// Entry returns the leaf at a log index and the height of its block.
+func (n *Node) Entry(ctx context.Context, index uint64) ([]byte, uint64, error) {
+	return n.cfg.Store.Entry(ctx, index)
+}
+
+// Tile returns the hashes of a tile of the log as far as it is filled.
+func (n *Node) Tile(ctx context.Context, level uint8, index uint64) ([]byte, error) {
+	return n.cfg.Store.Tile(ctx, level, index)
+}
+
+// Spent looks nullifiers up among durable entries.
+func (n *Node) Spent(ctx context.Context, nullifiers []zk.Nullifier) ([]settlement.Hit, error) {
+	return n.cfg.Store.Spent(ctx, nullifiers)
+}
+
+// Checkpoint is the newest cosigned checkpoint and its size, 0 and nothing before the first.
+func (n *Node) Checkpoint(ctx context.Context) (uint64, []byte, error) {
+	if c := n.journal.Latest(); c != nil {
+		return c.Size, c.Checkpoint, nil
+	}
+	size, raw, err := n.cfg.Store.Checkpoint(ctx)
+	if errors.Is(err, settlement.ErrNotFound) {
+		return 0, nil, nil
+	}
+	return size, raw, err
+}
+
+// LatestCheckpoint is the last durable head, signed by the log alone.
+func (n *Node) LatestCheckpoint(context.Context) ([]byte, error) {
+	state := n.state.Load()
+	return n.cfg.Signer.Sign(proof.Head{Size: state.LogSize(), Root: state.LogRoot()}), nil
+}
+
+// Receipt waits until a cosigned checkpoint covers the entry at index, and returns its receipt. An index beyond the log is
+// settlement.ErrNotFound.
+func (n *Node) Receipt(ctx context.Context, index uint64) ([]byte, error) {
+	leaf, _, err := n.cfg.Store.Entry(ctx, index)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.await(ctx, n.finality, func() bool { return n.final.Load() > index }); err != nil {
+		return nil, err
+	}
+	size, raw, err := n.Checkpoint(ctx)
+	if err != nil {
+		return nil, err
+	}
+	path, err := proof.ProveInclusion(size, index, journal.HashReader(ctx, n.cfg.Store))
+	if err != nil {
+		return nil, fmt.Errorf("prove inclusion of entry %d: %w", index, err)
+	}
+	return (&proof.Receipt{Index: index, Entry: leaf, Path: path, Checkpoint: raw}).Marshal(), nil
+}
+
+// IndexOf finds the entry with an id: at once among the last 65,536, by reading the log backwards otherwise, one such search at a time.
+func (n *Node) IndexOf(ctx context.Context, id entry.ID) (uint64, error) {
+	if index, ok := n.recent.find(id); ok {
+		return index, nil
+	}
+	n.recent.searching.Lock()
+	defer n.recent.searching.Unlock()
+	for height := n.state.Load().Height() + 1; height > 0; height-- {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		block, err := n.cfg.Store.Block(ctx, height-1)
+		if err != nil {
+			return 0, err
+		}
+		for i, leaf := range block.Entries {
+			if e, err := entry.Decode(leaf); err == nil && e.Head() != nil && entry.IDOf(e) == id {
+				return block.FirstIndex + uint64(i), nil
+			}
+		}
+	}
+	return 0, settlement.ErrNotFound
+}
+
+// recentIDs remembers where the last entries are, for receipts by id.
+type recentIDs struct {
+	mu    sync.Mutex // guards what follows
+	at    map[entry.ID]uint64
+	order []entry.ID
+	next  int
+
+	searching sync.Mutex // held by the one search through the log
+}
+
+const recentKept = 1 << 16
+
+func (r *recentIDs) add(id entry.ID, index uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.at == nil {
+		r.at = make(map[entry.ID]uint64)
+	}
+	if _, known := r.at[id]; known {
+		return
+	}
+	r.at[id] = index
+	if len(r.order) < recentKept {
+		r.order = append(r.order, id)
+		return
+	}
+	delete(r.at, r.order[r.next])
+	r.order[r.next] = id
+	r.next = (r.next + 1) % recentKept
+}
+
+func (r *recentIDs) find(id entry.ID) (uint64, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	index, ok := r.at[id]
+	return index, ok
+}
+
+// anchorCache keeps the anchors of the last blocks, which nearly every leg is proven against.
+type anchorCache struct {
+	store settlement.Store
+	mu    sync.RWMutex // guards last
+	last  [1024]settlement.Anchor
+	held  [1024]bool
+}
+
+func (c *anchorCache) add(a settlement.Anchor) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	slot := a.Height % uint64(len(c.last))
+	c.last[slot], c.held[slot] = a, true
+}
+
+// at looks anchors up for one admission. A store that fails makes the anchor look unknown; the caller then sees ctx or the store's state.
+func (c *anchorCache) at(ctx context.Context) settlement.Anchors {
+	return func(height uint64) (settlement.Anchor, bool) {
+		slot := height % uint64(len(c.last))
+		c.mu.RLock()
+		a, held := c.last[slot], c.held[slot]
+		c.mu.RUnlock()
+		if held && a.Height == height {
+			return a, true
+		}
+		a, err := c.store.Anchor(ctx, height)
+		return a, err == nil
+	}
+}
+
+// bell wakes everybody who waits.
+type bell struct {
+	mu sync.Mutex // guards c
+	c  chan struct{}
+}
+
+func newBell() *bell { return &bell{c: make(chan struct{})} }
+
+// wait returns a channel that the next ring closes.
+func (b *bell) wait() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.c
+}
+
+func (b *bell) ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	close(b.c)
+	b.c = make(chan struct{})
+}

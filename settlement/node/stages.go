@@ -1,0 +1,226 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/comity-ledger/comity/settlement"
+	"github.com/comity-ledger/comity/settlement/entry"
+	"github.com/comity-ledger/comity/settlement/proof"
+)
+
+// stages adds up what the pipeline did, for Status.
+type stages struct {
+	proofs, batches                        atomic.Uint64
+	blocks, accepted, refused              atomic.Uint64
+	proving, sequencing, storing, cosigned atomic.Int64 // nanoseconds of wall time inside the stage
+}
+
+// prove checks proofs in batches. Batches adapt by themselves: while one is checked, the next gathers in the queue, so that a busy node
+// checks many at once and an idle one answers at once.
+func (n *Node) prove() {
+	for {
+		batch, legs := n.gather()
+		if batch == nil {
+			return
+		}
+		start := time.Now()
+		candidates := make([]*settlement.Candidate, len(batch))
+		for i, t := range batch {
+			candidates[i] = t.candidate
+		}
+		refusals := settlement.Prove(n.cfg.Verifier, candidates)
+		n.stages.proving.Add(int64(time.Since(start)))
+		n.stages.proofs.Add(uint64(legs))
+		n.stages.batches.Add(1)
+		for i, t := range batch {
+			if refusals[i] == nil {
+				n.proven <- t // never blocks: it has room for every waiting entry
+				continue
+			}
+			n.stages.refused.Add(1)
+			result, err := n.resolve(n.ctx, t.candidate.Submission, refusals[i])
+			n.reply(t, result, err)
+		}
+	}
+}
+
+// gather takes what waits for proving, up to a batch of proofs; nil when the node ends.
+func (n *Node) gather() (batch []*task, legs int) {
+	select {
+	case t := <-n.proving:
+		batch, legs = append(batch, t), len(t.candidate.Jobs)
+	case <-n.ctx.Done():
+		return nil, 0
+	}
+	for legs < n.cfg.Limits.Batch {
+		select {
+		case t := <-n.proving:
+			batch, legs = append(batch, t), legs+len(t.candidate.Jobs)
+		default:
+			return batch, legs
+		}
+	}
+	return batch, legs
+}
+
+// sequence is the one writer of the ledger.
+func (n *Node) sequence() {
+	idle := time.NewTicker(n.cfg.Limits.Idle)
+	defer idle.Stop()
+	for {
+		var batch []*task
+		select {
+		case t := <-n.proven:
+			batch = append(batch, t)
+		case <-idle.C:
+			state := n.seq.State()
+			if !state.MayExpire(state.LedgerTime(n.wall()), n.expiry.Load()) {
+				continue
+			}
+		case <-n.ctx.Done():
+			return
+		}
+		for more := len(batch) > 0 && len(batch) < n.cfg.Limits.Waiting; more; {
+			select {
+			case t := <-n.proven:
+				batch = append(batch, t)
+			default:
+				more = false
+			}
+		}
+		if err := n.step(batch); err != nil {
+			n.fail(err)
+			return
+		}
+	}
+}
+
+// step writes one block of what waits, or a state entry alone when nothing does. An error means that the node must not go on; the tasks
+// are then left unanswered, because nothing is known of them.
+func (n *Node) step(batch []*task) error {
+	candidates := make([]*settlement.Candidate, len(batch))
+	for i, t := range batch {
+		candidates[i] = t.candidate
+	}
+	for attempt := 0; ; attempt++ {
+		start := time.Now()
+		p, err := n.seq.Propose(n.ctx, candidates, n.wall())
+		n.stages.sequencing.Add(int64(time.Since(start)))
+		if err == nil && (p.Accepted > 0 || len(batch) == 0) {
+			start = time.Now()
+			err = n.seq.Commit(n.ctx, p)
+			n.stages.storing.Add(int64(time.Since(start)))
+			if err == nil {
+				n.committed(p)
+			}
+		}
+		switch {
+		case err == nil:
+			n.answer(batch, p.Results)
+			return nil
+		case n.ctx.Err() != nil:
+			return context.Cause(n.ctx)
+		case errors.Is(err, settlement.ErrFenced), errors.Is(err, settlement.ErrInDoubt), errors.Is(err, settlement.ErrStoreCorrupt), errors.Is(err, settlement.ErrStoreClosed):
+			return fmt.Errorf("write block %d: %w", n.seq.State().Height()+1, err)
+		case attempt >= 2:
+			// Nothing was written and the ledger stands where it stood: a full disk, for one. What waits is told to come back.
+			n.cfg.Log.Error("a block could not be written", "height", n.seq.State().Height()+1, "error", err)
+			for _, t := range batch {
+				n.reply(t, settlement.Result{}, entry.Refuse(entry.TryLater, "the ledger's store takes no block now"))
+			}
+			return nil
+		}
+		select {
+		case <-time.After(50 * time.Millisecond << attempt):
+		case <-n.ctx.Done():
+			return context.Cause(n.ctx)
+		}
+	}
+}
+
+// committed publishes a durable block, before anybody is answered: an answer may be followed at once by a read.
+func (n *Node) committed(p *settlement.Proposal) {
+	state := n.seq.State()
+	n.anchors.add(p.Block.Anchor)
+	n.state.Store(state)
+	n.stages.blocks.Add(1)
+	n.stages.accepted.Add(uint64(p.Accepted))
+	n.durable.ring()
+	if p.Block.Height%n.cfg.Limits.Snapshot == 0 {
+		n.saveSnapshot(n.ctx)
+	}
+}
+
+func (n *Node) answer(batch []*task, results []settlement.Result) {
+	for i, t := range batch {
+		if results[i].Status == settlement.Refused {
+			n.stages.refused.Add(1)
+		} else {
+			n.recent.add(results[i].ID, results[i].EntryIndex)
+		}
+		n.reply(t, results[i], results[i].Refusal)
+	}
+}
+
+// saveSnapshot keeps the state, so that the next start need not replay everything. It is a cache: failing costs time alone.
+func (n *Node) saveSnapshot(ctx context.Context) {
+	state := n.state.Load()
+	if err := n.cfg.Store.SaveSnapshot(ctx, state.Height(), state.Marshal()); err != nil {
+		n.cfg.Log.Warn("the state was not saved; the next start replays more", "height", state.Height(), "error", err)
+	}
+}
+
+// cosign has the newest head cosigned, one round after the other. Heads that pass while a round runs are covered by the next.
+func (n *Node) cosign() {
+	for {
+		rung := n.durable.wait()
+		if n.state.Load().LogSize() > n.final.Load() {
+			ctx, stop := context.WithTimeout(n.ctx, 30*time.Second)
+			err := n.cosignOnce(ctx)
+			stop()
+			switch {
+			case n.ctx.Err() != nil:
+				return
+			case fatalToLog(err):
+				n.fail(fmt.Errorf("the witnesses refuse this log: %w", err))
+				return
+			case err != nil:
+				n.cfg.Log.Warn("no quorum of witnesses", "size", n.state.Load().LogSize(), "final", n.final.Load(), "error", err)
+				select {
+				case <-time.After(200 * time.Millisecond):
+				case <-n.ctx.Done():
+					return
+				}
+			}
+			if n.state.Load().LogSize() > n.final.Load() {
+				continue
+			}
+		}
+		select {
+		case <-rung:
+		case <-n.ctx.Done():
+			return
+		}
+	}
+}
+
+// cosignOnce asks for cosignatures over the last durable block and keeps the checkpoint.
+func (n *Node) cosignOnce(ctx context.Context) error {
+	start := time.Now()
+	state := n.state.Load()
+	c, err := n.journal.Cosign(ctx, proof.Head{Size: state.LogSize(), Root: state.LogRoot()})
+	if err != nil {
+		return err
+	}
+	if err := n.cfg.Store.SaveCheckpoint(ctx, c.Size, c.Checkpoint); err != nil {
+		return fmt.Errorf("keep the checkpoint: %w", err)
+	}
+	n.stages.cosigned.Add(int64(time.Since(start)))
+	raise(&n.final, c.Size)
+	n.finality.ring()
+	return nil
+}
