@@ -58,13 +58,9 @@ func prove(k *setup.ProvingKey, full witness.Witness, rand io.Reader) (*verifier
 		return nil, fmt.Errorf("sum of B: %w", err)
 	}
 	b.AddMixed(&pk.G2.Beta)
-	if _, err := c.MultiExp(pk.G1.K, private, config); err != nil {
-		return nil, fmt.Errorf("sum of K: %w", err)
+	if _, err := c.MultiExp(k.KZ, append(private[:len(private):len(private)], h...), config); err != nil {
+		return nil, fmt.Errorf("sum of K and Z: %w", err)
 	}
-	if _, err := t1.MultiExp(pk.G1.Z, h, config); err != nil {
-		return nil, fmt.Errorf("sum of Z: %w", err)
-	}
-	c.AddAssign(&t1)
 
 	rho, err := nonZero(rand)
 	if err != nil {

@@ -143,5 +143,5 @@ func (c *Cache) read(path string, id zk.CircuitID) (*ProvingKey, error) {
 	for i, s := range swap {
 		k.Swap[i] = s == 1
 	}
-	return k, nil
+	return k.join(), nil
 }

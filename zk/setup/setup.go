@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	curve "github.com/consensys/gnark-crypto/ecc/bls12-381"
 	groth16 "github.com/consensys/gnark/backend/groth16/bls12-381"
 	cs "github.com/consensys/gnark/constraint/bls12-381"
 	"github.com/consensys/gnark/logger"
@@ -37,6 +38,16 @@ type ProvingKey struct {
 	Key     *groth16.ProvingKey
 	// Swap says for which constraints the two factors have changed places in Key: the prover exchanges their values.
 	Swap []bool
+	// KZ is Key.G1.K and Key.G1.Z in one slice, whose memory they share: the prover adds both up in one sum.
+	KZ []curve.G1Affine
+}
+
+// join moves K and Z side by side.
+func (k *ProvingKey) join() *ProvingKey {
+	g, n := &k.Key.G1, len(k.Key.G1.K)
+	k.KZ = append(append(make([]curve.G1Affine, 0, n+len(g.Z)), g.K...), g.Z...)
+	g.K, g.Z = k.KZ[:n:n], k.KZ[n:]
+	return k
 }
 
 // Config says where proving keys are kept and who hears about it.
@@ -199,7 +210,7 @@ func (c *Cache) keys(ctx context.Context, id zk.CircuitID, record Record, compil
 	if got != record {
 		return nil, fmt.Errorf("%v: %w", id, ErrChanged)
 	}
-	k = &ProvingKey{Circuit: id, System: r, Key: p.ProvingKey(false, c.progress), Swap: p.Swap}
+	k = (&ProvingKey{Circuit: id, System: r, Key: p.ProvingKey(false, c.progress), Swap: p.Swap}).join()
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
