@@ -18,7 +18,7 @@ import (
 
 const (
 	maxBatch       = 1024             // entries in SubmitBatch, nullifiers in LookupNullifier
-	maxReceiptWait = 30 * time.Second // GetReceipt
+	maxReceiptWait = 30 * time.Second // GetReceipt; below Limits.CallTimeout
 )
 
 // handlers translate. Each method reads its message, calls the ledger and writes its answer; errors go through toConnect.
@@ -202,9 +202,10 @@ func (h *handlers) GetReceipt(ctx context.Context, req *ledgerv1.GetReceiptReque
 	}
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
+	defer context.AfterFunc(h.server.stop, cancel)() // a node that stops does not wait for witnesses
 	receipt, err := h.ledger.Receipt(waiting, index)
 	if err != nil && waiting.Err() != nil && ctx.Err() == nil {
-		return nil, toConnect(entry.Refuse(entry.TryLater, "entry %d was not final within %v", index, wait))
+		return nil, toConnect(entry.Refuse(entry.TryLater, "entry %d is not final yet", index))
 	}
 	if err != nil {
 		return nil, h.fail(ctx, "receipt", err)

@@ -459,6 +459,23 @@ func TestLiveStreamFollowsNewBlocksAndEndsWithTheNode(t *testing.T) {
 	}
 }
 
+func TestCallThatWaitsForWitnessesEndsWithTheNode(t *testing.T) {
+	h := start(t, Limits{})
+	answer := make(chan error, 1)
+	go func() {
+		_, err := h.clients()["grpc"].GetReceipt(t.Context(), &ledgerv1.GetReceiptRequest{Entry: &ledgerv1.GetReceiptRequest_EntryIndex{EntryIndex: 1}})
+		answer <- err
+	}()
+	time.Sleep(50 * time.Millisecond)
+	began := time.Now()
+	if err := h.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-answer; detail(err) != "try_later" || time.Since(began) > 5*time.Second {
+		t.Fatalf("after %v: %v", time.Since(began), err)
+	}
+}
+
 func TestPlainJSONOverCurl(t *testing.T) {
 	h := start(t, Limits{})
 	post := func(method, body string) (int, map[string]any) {

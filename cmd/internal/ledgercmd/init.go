@@ -33,7 +33,7 @@ Signers, witnesses and the oversight key may stand in the configuration or be gi
 holds it. The data folder is never overwritten.`,
 		Example: `  comity ledger init --data aurelia --config deploy/aurelia/ledger.json --signer minister.pub --signer governor.pub \
       --witness witness.example=witness.pub --oversight-key auditor.pub
-  comity oversight possession ...          # the oversight body, with the draft hash
+  comity oversight possession --key auditor.key --genesis DRAFT --epoch 1    # the oversight body, with the draft hash
   comity ledger init --data aurelia --possession possession.hex`,
 		Args: cobra.NoArgs,
 	}
@@ -146,7 +146,8 @@ func beginInit(cmd *cobra.Command, f folder, config *Config, passphrase cli.Pass
 	return cli.Print(cmd, asJSON, map[string]any{"draft": draft.String(), "oversight_epoch": entry.GenesisOversightEpoch, "data": string(f)}, func(w io.Writer) {
 		fmt.Fprintf(w, "Draft of %q, network %s\n", g.Name, g.Network)
 		fmt.Fprintf(w, "Draft hash %s\n", draft)
-		fmt.Fprintf(w, "Next: the oversight body proves that it holds its key for this draft hash and epoch %d; then\n", entry.GenesisOversightEpoch)
+		fmt.Fprintf(w, "Next: the oversight body proves that it holds its key,\n")
+		fmt.Fprintf(w, "  comity oversight possession --key KEY --genesis %s --epoch %d\nand then\n", draft, entry.GenesisOversightEpoch)
 		fmt.Fprintf(w, "  comity ledger init --data %s --possession PROOF\n", f)
 	})
 }

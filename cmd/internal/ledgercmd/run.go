@@ -1,0 +1,222 @@
+package ledgercmd
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/pprof"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/comity-ledger/comity/cmd/internal/circuits"
+	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/settlement"
+	"github.com/comity-ledger/comity/settlement/journal"
+	"github.com/comity-ledger/comity/settlement/node"
+	"github.com/comity-ledger/comity/settlement/proof"
+	"github.com/comity-ledger/comity/settlement/rpc"
+)
+
+// runOptions are the flags of run.
+type runOptions struct {
+	data, listen, readyFile, profile string
+	witnesses                        []string
+	workers                          int
+	passphrase                       cli.Passphrase
+}
+
+func runCommand(version string) *cobra.Command {
+	var o runOptions
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run a ledger",
+		Long: `Run the ledger of a data folder until it is interrupted. It serves Connect, gRPC, gRPC-Web, JSON and C2SP tlog-tiles on one loopback port:
+without mutual TLS nobody else may be served.
+
+It replays what its store holds first, then refuses to go on if its witnesses hold more: then the store is an old copy. Every block is
+sent to the witnesses given with --witness; without a quorum the ledger goes on up to a backlog, and nothing is final meanwhile.`,
+		Example: `  comity ledger run --data aurelia --listen 127.0.0.1:7001 --witness witness.example=http://127.0.0.1:7501`,
+		Args:    cobra.NoArgs,
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.data, "data", "", "the data folder (required)")
+	f.StringVar(&o.listen, "listen", "127.0.0.1:7001", "loopback address and port; port 0 takes a free one")
+	f.StringArrayVar(&o.witnesses, "witness", nil, "where a witness of genesis answers, as NAME=URL; repeat for each")
+	f.StringVar(&o.readyFile, "ready-file", "", "write the ledger's URL here once it answers")
+	f.IntVar(&o.workers, "workers", 0, "processors for checking proofs, 0 for all")
+	f.StringVar(&o.profile, "cpu-profile", "", "write a CPU profile here at the end")
+	_ = cmd.MarkFlagRequired("data")
+	o.passphrase = cli.PassphraseFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runLedger(cmd, o, version) }
+	return cmd
+}
+
+func runLedger(cmd *cobra.Command, o runOptions, version string) (err error) {
+	ctx := cmd.Context()
+	if err := rpc.CheckListen(o.listen); err != nil {
+		if errors.Is(err, rpc.ErrNotLoopback) {
+			return cli.RefusedAs("not_loopback", err)
+		}
+		return cli.Usagef("%w", err)
+	}
+	f := folder(o.data)
+	g, err := f.readGenesis()
+	if err != nil {
+		return err
+	}
+	endpoints, err := witnessEndpoints(o.witnesses)
+	if err != nil {
+		return err
+	}
+	verifier, err := circuits.Verifier(g, o.workers)
+	if err != nil {
+		return err
+	}
+	secret, err := o.passphrase.Read(cmd, "Passphrase of the key that signs checkpoints", false)
+	if err != nil {
+		return err
+	}
+	key, err := readKeyFile(f.logKey(), purposeLog, secret)
+	if err != nil {
+		return err
+	}
+	if !g.LogKey.Public().Equal(key.Public().(ed25519.PublicKey)) {
+		return cli.RefusedAs("log_key_mismatch", fmt.Errorf("%s is not the log key that genesis lists", f.logKey()))
+	}
+	signer, err := proof.NewLogSigner(g.Origin, key)
+	if err != nil {
+		return err
+	}
+	logger := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)).With("ledger", g.Origin)
+	bar := cli.NewProgress(cmd, "Opening the store", -1)
+	opener, err := f.opener(func(done, total uint64) { bar.Set(int(done), int(total)) })
+	if err != nil {
+		return err
+	}
+	store, err := opener.Open(ctx, g.Hash())
+	if err != nil {
+		bar.Done()
+		return named(err)
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	head, err := store.Head(ctx)
+	if err != nil {
+		return named(err)
+	}
+	bar.Describe("Replaying the log")
+	n, err := node.Start(ctx, node.Config{Store: store, Verifier: verifier, Signer: signer, Witnesses: endpoints, Log: logger,
+		Progress: func(height, _ uint64) { bar.Set(int(height), int(head.Height)) }})
+	bar.Done()
+	if err != nil {
+		return namedLog(named(err))
+	}
+	stopped := false
+	stop := func() error {
+		stopped = true
+		graceful, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+		defer cancel()
+		return namedLog(named(n.Stop(graceful)))
+	}
+	defer func() {
+		if !stopped {
+			err = errors.Join(err, stop())
+		}
+	}()
+	server, err := rpc.New(rpc.Config{Ledger: served{n}, Version: version, Log: logger})
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", o.listen)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", o.listen, err)
+	}
+	url := "http://" + listener.Addr().String()
+	if o.profile != "" {
+		file, err := os.Create(o.profile)
+		if err != nil {
+			return errors.Join(fmt.Errorf("create the profile: %w", err), listener.Close())
+		}
+		defer file.Close()
+		if err := pprof.StartCPUProfile(file); err != nil {
+			return errors.Join(fmt.Errorf("start the profile: %w", err), listener.Close())
+		}
+		defer pprof.StopCPUProfile()
+	}
+	if o.readyFile != "" {
+		if err := cli.ReplaceFile(o.readyFile, []byte(url+"\n"), 0o644); err != nil {
+			return errors.Join(err, listener.Close())
+		}
+	}
+	status := n.Status()
+	fmt.Fprintf(cmd.ErrOrStderr(), "ready %s ledger %s (%s), block %d, %d entries\n", url, g.Origin, g.Network, status.State.Height, status.Size)
+	// The node may end by itself: fenced, in doubt, or behind its witnesses. Then the server ends too.
+	serving, end := context.WithCancel(ctx)
+	defer end()
+	go func() {
+		select {
+		case <-n.Done():
+			end()
+		case <-serving.Done():
+		}
+	}()
+	err = server.Serve(serving, listener)
+	return errors.Join(err, stop())
+}
+
+// witnessEndpoints reads NAME=URL.
+func witnessEndpoints(flags []string) ([]journal.Endpoint, error) {
+	var out []journal.Endpoint
+	for _, text := range flags {
+		name, address, ok := strings.Cut(text, "=")
+		if !ok {
+			return nil, cli.Usagef("--witness %q: want NAME=URL", text)
+		}
+		url, err := cli.LedgerURL(address)
+		if err != nil {
+			return nil, fmt.Errorf("--witness %s: %w", name, err)
+		}
+		out = append(out, journal.Endpoint{Name: name, URL: url})
+	}
+	return out, nil
+}
+
+// namedLog gives the journal's errors the names by which a script tells them apart.
+func namedLog(err error) error {
+	for _, known := range []error{journal.ErrBehindWitnesses, journal.ErrForked, journal.ErrWentBack} {
+		if errors.Is(err, known) {
+			return cli.RefusedAs(known.Error(), err)
+		}
+	}
+	if errors.Is(err, settlement.ErrFenced) {
+		return cli.RefusedAs("fenced", err)
+	}
+	return err
+}
+
+// served is a node as the network edge sees it.
+type served struct{ *node.Node }
+
+// Submit settles one entry.
+func (s served) Submit(ctx context.Context, leaf []byte, segments [][]byte) (rpc.Accepted, error) {
+	r, err := s.Node.Submit(ctx, leaf, segments)
+	if err != nil {
+		return rpc.Accepted{}, err
+	}
+	return rpc.Accepted{ID: r.ID, EntryIndex: r.EntryIndex, Height: r.Height, Before: r.Status == settlement.SettledBefore}, nil
+}
+
+// Status says where the ledger stands.
+func (s served) Status(context.Context) (rpc.Status, error) {
+	n := s.Node.Status()
+	out := rpc.Status{State: n.State, Size: n.Size, FinalSize: n.FinalSize, Pending: n.Waiting, UptimeSeconds: uint64(n.Uptime.Seconds())}
+	for _, w := range n.Witnesses {
+		out.Witnesses = append(out.Witnesses, rpc.WitnessStatus{Name: w.Name, Size: w.Size, LastError: w.LastError})
+	}
+	return out, nil
+}
