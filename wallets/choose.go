@@ -63,7 +63,7 @@ func pick(coins []coin, amount zk.Amount) (chosen []coin, ok bool) {
 	if best == nil {
 		return nil, false
 	}
-	return tidy(coins, best, bestChange), true
+	return tidy(coins, best, amount, bestChange), true
 }
 
 // better compares two choices: circuits first (up to two notes fit the small one), then exactness, then notes, then change.
@@ -178,9 +178,9 @@ func fewest(pool []coin, amount zk.Amount) []coin {
 	return chosen
 }
 
-// tidy fills the free inputs of the circuit that chosen needs with the smallest notes of the same tree, when there are many notes
-// and there is change anyway.
-func tidy(coins, chosen []coin, change zk.Amount) []coin {
+// tidy fills the free inputs of the circuit that chosen needs with the smallest notes of the same tree, those smaller than the amount, when
+// there are many notes and there is change anyway.
+func tidy(coins, chosen []coin, amount, change zk.Amount) []coin {
 	if change == 0 || len(coins) <= tidyAbove {
 		return chosen
 	}
@@ -198,6 +198,9 @@ func tidy(coins, chosen []coin, change zk.Amount) []coin {
 	for _, c := range small {
 		if len(chosen) >= room {
 			break
+		}
+		if c.value >= amount {
+			break // no dust beside this payment: leave it for payments that run at the same time
 		}
 		if used[c.ref] || c.tree != chosen[0].tree || sum+c.value < sum {
 			continue
