@@ -578,6 +578,75 @@ func testLeg(t testing.TB, c CircuitID) LegPublic {
 	return l
 }
 
+func TestEveryFieldTypePrintsAndParsesItself(t *testing.T) {
+	e := randomElement(t)
+	want := FieldFromElement(e).String()
+	all := []interface {
+		fmt.Stringer
+		MarshalText() ([]byte, error)
+	}{CommitmentFromElement(e), NullifierFromElement(e), RootFromElement(e), OwnerFromElement(e), RhoFromElement(e), FieldFromElement(e)}
+	for _, x := range all {
+		if b, err := x.MarshalText(); err != nil || string(b) != want || x.String() != want {
+			t.Errorf("%T prints %s", x, x)
+		}
+	}
+	var c Commitment
+	var n Nullifier
+	var r Root
+	var o Owner
+	var rho Rho
+	var f Field
+	for _, x := range []interface{ UnmarshalText([]byte) error }{&c, &n, &r, &o, &rho, &f} {
+		if err := x.UnmarshalText([]byte(want)); err != nil {
+			t.Errorf("%T: %v", x, err)
+		}
+		if err := x.UnmarshalText([]byte(strings.Repeat("f", 64))); !errors.Is(err, ErrNonCanonical) {
+			t.Errorf("%T takes what is above the order: %v", x, err)
+		}
+	}
+	if c.Element() != e || n.Element() != e || r.Element() != e || o.Element() != e || rho.Element() != e || f.Element() != e {
+		t.Error("another element came back")
+	}
+	var wide [64]byte
+	wide[31] = 1 // 2^256
+	two := new(big.Int).Mod(new(big.Int).Lsh(big.NewInt(1), 256), order())
+	if x := FieldFromWide(wide); toBig(x.Element()).Cmp(two) != 0 {
+		t.Error("wide reduction")
+	}
+	if _, err := NewRho(bytes.NewReader(nil)); err == nil {
+		t.Error("no randomness passed")
+	}
+	if a, err := NewRho(rand.Reader); err != nil || a == (Rho{}) {
+		t.Error("rho")
+	}
+}
+
+// Z2.9, and that a path with the wrong digits is a bug of ours.
+func TestReaderLeafAndBrokenPaths(t *testing.T) {
+	s, _ := NewScalar(rand.Reader)
+	if ReaderLeaf(1, s.Base()) == ReaderLeaf(2, s.Base()) {
+		t.Error("the programme is not in the leaf")
+	}
+	if f := s.Base().Fields(); f[0].String()+f[1].String() != s.Base().String() {
+		t.Error("coordinates")
+	}
+	uneven := EmptyPath(2)
+	uneven.Siblings = uneven.Siblings[:1]
+	high := EmptyPath(2)
+	high.Digits[1] = 3
+	for name, f := range map[string]func(){
+		"uneven path": func() { uneven.Root(fr.Element{}) }, "digit 3": func() { high.Root(fr.Element{}) }, "empty scalar": func() { Scalar{}.Base() }, "empty scalar's bytes": func() { Scalar{}.Bytes() },
+		"empty point": func() { s.Mul(Point{}) }, "empty key": func() { NullifierKey{}.Element() },
+	} {
+		if !panics(f) {
+			t.Errorf("%s did not panic", name)
+		}
+	}
+	if !(NullifierKey{}).IsZero() || NullifierKeyFromElement(fr.Element{}).IsZero() {
+		t.Error("IsZero")
+	}
+}
+
 // Z2.10
 func TestPublicInputsOfEveryCircuit(t *testing.T) {
 	for c, want := range map[CircuitID]int{Transfer: 24, Hold: 26, Disburse16: 66, Consolidate: 31, Disburse64: 18 + 3*LargeDisburse} {

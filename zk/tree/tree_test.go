@@ -295,6 +295,132 @@ func TestManyMarksStayCheap(t *testing.T) {
 	}
 }
 
+// A mark may lie far ahead, in a gap that alignment skips, or on the padding of a subtree: its path is right all the same.
+func TestMarksAheadSurviveGapsAndPadding(t *testing.T) {
+	m := NewMarked()
+	var leaves []Leaf
+	add := func(n int) {
+		for range n {
+			leaf := leafOf(len(leaves))
+			if err := m.Append(leaf); err != nil {
+				t.Fatal(err)
+			}
+			leaves = append(leaves, leaf)
+		}
+	}
+	marks := []uint32{1, 7, 30, 50, 100, 400}
+	for _, i := range marks {
+		if err := m.Mark(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(5)
+	if err := m.Mark(7); err != nil {
+		t.Error("marking twice:", err)
+	}
+	if err := m.Align(2); err != nil { // skips 7
+		t.Fatal(err)
+	}
+	leaves = append(leaves, make([]Leaf, 9-len(leaves))...)
+	add(1)
+	if err := m.Align(3); err != nil { // skips nothing that is marked
+		t.Fatal(err)
+	}
+	leaves = append(leaves, make([]Leaf, 27-len(leaves))...)
+	for _, filled := range []int{27, 4} { // 30 is a leaf, 50 is not marked below, then padding
+		sub := make([]Leaf, filled)
+		for i := range sub {
+			sub[i] = leafOf(1000 + i)
+		}
+		if err := m.AppendLeaves(sub, 3); err != nil {
+			t.Fatal(err)
+		}
+		leaves = append(append(leaves, sub...), make([]Leaf, 27-filled)...)
+	}
+	add(100)
+	want := zk.RootFromElement(naive(leaves, zk.NoteDepth))
+	if m.Root() != want || m.Frontier().Root() != want {
+		t.Fatal("root differs")
+	}
+	for _, i := range marks[:5] {
+		leaf, path, err := m.Path(i)
+		if err != nil || leaf != leaves[i] || zk.RootFromElement(path.Root(leaf)) != want {
+			t.Errorf("leaf %d: %v", i, err)
+		}
+	}
+	if _, _, err := m.Path(400); !errors.Is(err, ErrIndex) {
+		t.Errorf("a leaf to come has a path: %v", err)
+	}
+	again, err := UnmarshalMarked(m.Marshal())
+	if err != nil || len(again.Marks()) != 6 || again.Root() != want {
+		t.Fatalf("%v", err)
+	}
+	for _, i := range marks {
+		m.Forget(i)
+		m.Forget(i)
+	}
+	if len(m.Marks()) != 0 || len(m.families) != 0 {
+		t.Error("something was not forgotten")
+	}
+	if leaf, path, err := again.Path(30); err != nil || zk.RootFromElement(path.Root(leaf)) != want {
+		t.Error("the copy forgot too")
+	}
+}
+
+func TestCopiesAreApart(t *testing.T) {
+	f, s := NewFrontier(), NewSparse(3)
+	if err := errors.Join(f.Append(leafOf(1)), s.Set(4, leafOf(1))); err != nil {
+		t.Fatal(err)
+	}
+	g, r := f.Clone(), s.Clone()
+	if err := errors.Join(g.Append(leafOf(2)), r.Set(4, leafOf(2)), r.Set(5, leafOf(3))); err != nil {
+		t.Fatal(err)
+	}
+	if f.Size() != 1 || f.Root() == g.Root() || s.Leaf(4) != leafOf(1) || s.Len() != 1 || r.Len() != 2 || s.Leaf(5) != Empty(0) {
+		t.Error("a copy shares with its original")
+	}
+	if NewSparse(3).Root() != zk.RootFromElement(Empty(3)) || NewFrontier().Root() != zk.RootFromElement(Empty(zk.NoteDepth)) || SubtreeRoot(nil, 4) != Empty(4) || SubtreeRoot([]Leaf{leafOf(1)}, 0) != leafOf(1) {
+		t.Error("empty trees")
+	}
+}
+
+func TestFullMarkedTreeKeepsItsPaths(t *testing.T) {
+	m := NewMarked()
+	if err := m.Mark(2); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		if err := m.Append(leafOf(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for level := 1; level < zk.NoteDepth; level++ {
+		for range 2 {
+			if err := m.AppendSubtree(leafOf(level), level); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if !m.Full() {
+		t.Fatal("not full")
+	}
+	for name, err := range map[string]error{"append": m.Append(leafOf(1)), "subtree": m.AppendSubtree(leafOf(1), 3), "leaves": m.AppendLeaves(nil, 3)} {
+		if !errors.Is(err, ErrFull) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, tree := range []*Marked{m, m.Clone()} {
+		leaf, path, err := tree.Path(2)
+		if err != nil || zk.RootFromElement(path.Root(leaf)) != tree.Root() {
+			t.Errorf("path in a full tree: %v", err)
+		}
+	}
+	again, err := UnmarshalMarked(m.Marshal())
+	if err != nil || again.Root() != m.Root() {
+		t.Error(err)
+	}
+}
+
 func TestAppendingDoesNotAllocate(t *testing.T) {
 	f := NewFrontier()
 	if n := testing.AllocsPerRun(200, func() { _ = f.Append(Leaf{}) }); n != 0 {
