@@ -108,7 +108,8 @@ func (d *Draft) Attempt(order string, pays bool) *Attempt {
 }
 
 // Reprove proves an attempt against the newest roots that the wallet has read. Its id, signature and everything else that takes effect stay
-// as they are.
+// as they are. An attempt that is encrypted to the oversight key of an earlier epoch is refused as oversight_epoch_stale: no proof helps
+// it, it must be built again.
 func (b *Builder) Reprove(ctx context.Context, prover Prover, a *Attempt) (*Reproof, error) {
 	tx, err := entry.DecodeTransaction(a.Entry)
 	if err != nil {
@@ -116,6 +117,11 @@ func (b *Builder) Reprove(ctx context.Context, prover Prover, a *Attempt) (*Repr
 	}
 	if len(a.Recipes) != len(tx.Legs) {
 		return nil, errors.New("wallets: the journal does not hold what a new proof needs")
+	}
+	for i := range tx.Legs {
+		if at := tx.Legs[i].OversightEpoch; at != b.State.epoch {
+			return nil, entry.Refuse(entry.OversightEpochStale, "leg %d is of epoch %d, the ledger is at %d", i, at, b.State.epoch)
+		}
 	}
 	if err := b.prove(ctx, prover, tx, a.Recipes, nil); err != nil {
 		return nil, err

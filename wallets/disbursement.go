@@ -271,10 +271,10 @@ type Group struct {
 	Sum       zk.Amount      `json:"sum"`
 }
 
-// Groups splits the lines into legs: in the order of the file, by programme, at most as many payees as the widest circuit has
+// Groups splits the lines into legs: in the order of the file, by programme, at most one payee fewer than the widest circuit has
 // outputs, and no leg above the owner's limit. The split is kept in the journal, so that a resumed disbursement pays the same groups.
 func (d *Disbursement) Groups(limit zk.Amount) []Group {
-	wide := zk.Disburse64.Shape().Outputs
+	wide := zk.Disburse64.Shape().Outputs - 1 // one output returns to the wallet and carries the tag (W3.6)
 	var done []Group
 	open := map[zk.ProgrammeID]int{} // programme -> group being filled
 	for i, l := range d.Lines {

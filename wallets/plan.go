@@ -222,7 +222,11 @@ func spend(chosen []coin, from zk.ProgrammeID, group int, outputs ...output) leg
 	if sum > 0 {
 		outputs = append(outputs, output{purpose: ToChange, value: sum, programme: from})
 	}
-	id, ok := circuitFor(len(chosen), len(outputs))
+	room := len(outputs)
+	if sum == 0 && outputs[0].purpose == ToPayee {
+		room++ // for the zero note to the wallet itself that carries the payment's tag (W3.6)
+	}
+	id, ok := circuitFor(len(chosen), room)
 	if !ok {
 		panic("wallets: planned a leg that no circuit takes")
 	}
@@ -432,7 +436,7 @@ func payGroup(n need, from zk.ProgrammeID, c coin) leg {
 }
 
 // fund plans legs for groups whose sum the coins of one programme cover together. Largest notes first, each pays a group at once when
-// it can serve only one and there is room for the change, or is split into notes of exactly the sums of as many groups as fit: one
+// it can serve only one, or is split into notes of exactly the sums of as many groups as fit: one
 // such leg funds 63 groups, which are then proven and sent without waiting for one another.
 func (p *purse) fund(open []need, from zk.ProgrammeID, coins []coin) []leg {
 	coins = slices.Clone(coins)
@@ -456,7 +460,7 @@ func (p *purse) fund(open []need, from zk.ProgrammeID, coins []coin) []leg {
 		switch {
 		case len(fits) == 0:
 			left = append(left, c)
-		case len(fits) == 1 && (rest == 0 || len(fits[0].amounts) < wide):
+		case len(fits) == 1:
 			round = append(round, payGroup(fits[0], from, c))
 		default:
 			outs := make([]output, len(fits))

@@ -193,6 +193,11 @@ func TestPaymentIsPlannedExactlyWhenFundsExist(t *testing.T) {
 		if paid := checkRounds(t, p, rounds); paid != amount {
 			t.Fatalf("paid %d, want %d", paid, amount)
 		}
+		for _, l := range rounds[len(rounds)-1] {
+			if len(l.outputs) >= l.circuit.Shape().Outputs && l.outputs[len(l.outputs)-1].purpose == ToPayee {
+				t.Fatal("no output of the payment is the wallet's own")
+			}
+		}
 		last := rounds[len(rounds)-1]
 		if len(last) != 1 || last[0].outputs[0].purpose != ToPayee || last[0].outputs[0].programme != to {
 			t.Fatalf("the last round is %v", last)
@@ -209,7 +214,7 @@ func TestDisbursementIsPlannedExactlyWhenFundsExist(t *testing.T) {
 		var sum zk.Amount
 		for g := range rapid.IntRange(1, 70).Draw(t, "groups") {
 			n := need{group: g, programme: to}
-			for range rapid.SampledFrom([]int{1, 2, 15, 16, 17, 63, 64}).Draw(t, "payees") {
+			for range rapid.SampledFrom([]int{1, 2, 15, 16, 17, 62, 63}).Draw(t, "payees") {
 				a := zk.Amount(rapid.Uint64Range(1, uint64(have)/2000+2).Draw(t, "amount"))
 				n.amounts = append(n.amounts, a)
 				n.sum += a

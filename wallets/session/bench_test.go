@@ -8,19 +8,19 @@ import (
 	"github.com/comity-ledger/comity/zk"
 )
 
-// busyLedger has blocks of 64 foreign transfers each.
+// busyLedger has blocks of 63 foreign transfers each.
 func busyLedger(b testing.TB, blocks int) *ledger {
 	l := newLedger(b)
 	payer, payee := l.keys("payer"), l.keys("payee")
 	l.register(payer, unlimited)
-	l.issue(payer, 1, 0, 64*1000)
+	l.issue(payer, 1, 0, 63*1000)
 	d := newDisk()
 	s := l.open(payer, d, "busy")
 	to := payee.Address(l.genesis.Prefix, l.genesis.Hash()).String()
 	var lines []wallets.OrderLine
 	group := wallets.Group{}
 	self := payer.Address(l.genesis.Prefix, l.genesis.Hash()).String()
-	for i := range 64 {
+	for i := range 63 {
 		lines = append(lines, wallets.OrderLine{ID: string(rune('a' + i)), To: self, Amount: 1000})
 		group.Lines = append(group.Lines, i)
 		group.Sum += 1000
@@ -35,7 +35,7 @@ func busyLedger(b testing.TB, blocks int) *ledger {
 		}
 		outbox := must(wallets.NewOutbox(nil))
 		var subs []submission
-		for i := range 64 {
+		for i := range 63 {
 			o := &wallets.Order{ID: string(rune('a'+n)) + string(rune('a'+i)), To: to, Asset: 1, Amount: zk.Amount(1)}
 			drafts, pays, err := s.Builder().Next(outbox, o)
 			if err != nil || !pays {
@@ -75,7 +75,7 @@ func BenchmarkSync(b *testing.B) {
 		if err := s.Sync(b.Context(), nil); err != nil {
 			b.Fatal(err)
 		}
-		read += 8 * 64
+		read += 8 * 63
 	}
 	b.ReportMetric(float64(read)/b.Elapsed().Seconds(), "tx/s")
 }
@@ -87,7 +87,7 @@ func TestTheBenchmarkLedgerReads(t *testing.T) {
 	if err := s.Sync(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(s.State().Notes()); n != 64 {
+	if n := len(s.State().Notes()); n != 63 {
 		t.Fatalf("%d notes", n)
 	}
 }

@@ -57,7 +57,7 @@ func (w *world) wantPaid(payees []keys.Wallet) {
 }
 
 func TestEveryLineIsPaidOnce(t *testing.T) {
-	for _, n := range []int{1, 15, 16, 17, 64, 130} {
+	for _, n := range []int{1, 15, 16, 17, 63, 64, 130} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			w := newWorld(t, 3000, 3000, 900)
 			file, payees, total := w.payroll(n)
@@ -149,6 +149,25 @@ func TestADisbursementKeepsToItsFile(t *testing.T) {
 	if _, _, err := w.run("c", file); wallets.CodeOf(err) != wallets.PaymentIDSettled {
 		t.Fatalf("%v", err)
 	}
+}
+
+func TestAFolderOlderThanTheDisbursementsPaymentsPaysNobodyAgain(t *testing.T) {
+	w := newWorld(t, 9000)
+	file, payees, _ := w.payroll(130)
+	w.disk.countdown = 4 // begun, and little more
+	if _, _, err := w.run("a", file); !errors.Is(err, errKilled) {
+		t.Fatal(err)
+	}
+	w.disk.dead, w.disk.countdown = false, -1
+	old := &disk{records: append([][]byte(nil), w.disk.records...), countdown: -1}
+	if _, _, err := w.run("b", file); err != nil {
+		t.Fatal(err)
+	}
+	w.disk = old
+	if _, _, err := w.run("c", file); wallets.CodeOf(err) != wallets.PaymentIDSettled {
+		t.Fatalf("%v", err)
+	}
+	w.wantPaid(payees[:5])
 }
 
 func TestADisbursementWithoutFundsPaysNobody(t *testing.T) {

@@ -181,6 +181,9 @@ func (s *Session) settleOthers(ctx context.Context, cause error, event func(Even
 
 // send sends an attempt until the log holds it. errDead means that it can never settle.
 func (s *Session) send(ctx context.Context, a *wallets.Attempt, event func(Event)) error {
+	if len(a.Entry) == 0 {
+		return fmt.Errorf("the journal no longer holds transaction %s, which settled or died before", a.TxID)
+	}
 	pause := retryFirst
 	for try := 1; ; try++ {
 		tell(event, "send", try, maxTries)
@@ -217,14 +220,17 @@ func (s *Session) send(ctx context.Context, a *wallets.Attempt, event func(Event
 			switch code {
 			case entry.RegistryRootStale, entry.AnchorUnknown:
 				r, rerr := s.Builder().Reprove(ctx, s.Prover, a)
-				if rerr != nil {
+				if rerr == nil {
+					if err := s.record(r); err != nil {
+						return err
+					}
+					a, _ = s.outbox.Attempt(a.TxID)
+					continue
+				}
+				if entry.CodeOf(rerr) != entry.OversightEpochStale {
 					return rerr
 				}
-				if err := s.record(r); err != nil {
-					return err
-				}
-				a, _ = s.outbox.Attempt(a.TxID)
-				continue
+				fallthrough // the key was rotated as well
 			case entry.OversightEpochStale, entry.Expired:
 				next, rerr := s.again(ctx, a, event)
 				if rerr != nil {

@@ -305,5 +305,10 @@ func (s *Session) Compact() error {
 	return err
 }
 
-// Close saves what was read of the ledger. The journal needs no closing.
-func (s *Session) Close() error { return s.save() }
+// Close saves what was read of the ledger, and compacts a journal that has grown large.
+func (s *Session) Close() error {
+	if err := s.save(); err != nil {
+		return err
+	}
+	return s.Compact()
+}

@@ -259,6 +259,27 @@ func TestRotationOfTheOversightKeyBuildsAgainFromTheSameInputs(t *testing.T) {
 	w.want(w.supplier, 0, 100)
 }
 
+// Found by the seeded world: a proof cannot follow a rotation.
+func TestAStaleRootAfterARotationBuildsAgain(t *testing.T) {
+	w := newWorld(t, 1000)
+	first := true
+	w.reject = func([]byte) error {
+		if first {
+			first = false
+			key := scalar("oversight 2")
+			w.admin(&entry.Oversight{Epoch: 2, Key: key.Base(), Possession: entry.ProvePossession(key, entry.OversightPossession(w.genesis.Hash(), 2), &stream{name: "n"})})
+			return entry.Refuse(entry.RegistryRootStale, "and the registry changed")
+		}
+		return nil
+	}
+	s := w.open(w.ministry, w.disk, "a")
+	pay(t, s, w.order("x", 100))
+	if _, err := s.Builder().Reprove(t.Context(), w.oracle, s.Outbox().Attempts("x")[0]); entry.CodeOf(err) != entry.OversightEpochStale {
+		t.Fatalf("%v", err)
+	}
+	w.want(w.supplier, 0, 100)
+}
+
 func TestAnExpiredPaymentIsBuiltAgain(t *testing.T) {
 	w := newWorld(t, 1000)
 	w.reject = func([]byte) error { return errors.New("connection refused") }

@@ -158,7 +158,7 @@ func disburseCommand() *cobra.Command {
 		Short: "Pay every line of a file",
 		Long: `Pay every line of a CSV file with the columns line_id,address,amount,programme,reference.
 
-The whole file is checked before anything is paid; if a line is bad, nothing is paid and every bad line is listed. Up to 64 payees share one
+The whole file is checked before anything is paid; if a line is bad, nothing is paid and every bad line is listed. Up to 63 payees share one
 proof. The command may be interrupted at any point and repeated: a line is paid once. --id names the disbursement; without it the content
 of the file does, so that the same file is paid once. To pay the same file again, give it a new --id.
 

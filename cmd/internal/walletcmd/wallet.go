@@ -42,7 +42,27 @@ its balance from the ledger's stream of blocks, so the ledger never learns which
 	}
 	cmd.AddCommand(createCommand(), addressCommand(), registerRequestCommand(), syncCommand(), balanceCommand(), payCommand(), disburseCommand(),
 		historyCommand(), receiptCommand(), discloseCommand(), exportCommand())
+	for _, sub := range cmd.Commands() {
+		run := sub.RunE
+		sub.RunE = func(cmd *cobra.Command, args []string) error { return sorted(run(cmd, args)) }
+	}
 	return cmd
+}
+
+// sorted gives the wallet's refusals their exit codes: a ledger that contradicts itself failed a check, and what only needs time may be
+// tried again. Everything else is as cli has it.
+func sorted(err error) error {
+	var done *cli.Error
+	if errors.As(err, &done) {
+		return err
+	}
+	switch wallets.CodeOf(err) {
+	case wallets.LedgerLied, wallets.LedgerForked, wallets.LedgerRolledBack:
+		return cli.Exit(cli.Unverified, err)
+	case wallets.NotFinal, wallets.FundsInFlight:
+		return cli.Exit(cli.Unavailable, err)
+	}
+	return err
 }
 
 // Flags are what every command on a wallet folder takes.

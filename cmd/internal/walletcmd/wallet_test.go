@@ -253,3 +253,16 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 		}
 	}
 }
+
+func TestRefusalsHaveTheirExitCodes(t *testing.T) {
+	for code, want := range map[wallets.Code]cli.Code{wallets.LedgerLied: cli.Unverified, wallets.LedgerForked: cli.Unverified, wallets.LedgerRolledBack: cli.Unverified,
+		wallets.NotFinal: cli.Unavailable, wallets.FundsInFlight: cli.Unavailable, wallets.OverLimit: cli.Refused, wallets.InsufficientFunds: cli.Refused} {
+		err := sorted(fmt.Errorf("pay: %w", wallets.Refuse(code, "x")))
+		if got, name := cli.CodeOf(err); got != want || name != string(code) {
+			t.Errorf("%s: exit %d %q", code, got, name)
+		}
+	}
+	if got, _ := cli.CodeOf(sorted(cli.Usagef("x"))); got != cli.Usage || sorted(nil) != nil {
+		t.Error("sorted changes what is sorted already")
+	}
+}
