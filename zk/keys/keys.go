@@ -80,7 +80,7 @@ type walletSecrets struct {
 	own    zk.Owner
 }
 
-// Derive computes the keys of a wallet on the ledger with that genesis hash. ask is drawn apart from the seed, so that it may one day be a
+// Derive computes the keys of a wallet on the ledger with that genesis hash. ask is drawn apart from the seed (Z3.1), so that it may one day be a
 // group's key that no one holds.
 func Derive(seed Seed, ask zk.Scalar, genesis [32]byte) (Wallet, error) {
 	if ask.IsZero() {
