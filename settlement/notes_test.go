@@ -164,6 +164,26 @@ func TestFullBlockIsRefusedUntilLater(t *testing.T) {
 	}
 }
 
+func TestBlockTakesNoMoreThanItsLeaves(t *testing.T) {
+	s := &State{rules: &rulebook{}, notes: newNoteTree(), registry: newRegistry(), programmes: newProgrammes(), oversightEpoch: 1}
+	s.registryRoot, s.readersRoot = s.registry.root(), s.programmes.root()
+	tx := &entry.Transaction{Type: entry.KindTransfer}
+	c := &Candidate{Submission: &Submission{Entry: tx}}
+	for range 4 {
+		tx.Legs = append(tx.Legs, entry.Leg{Circuit: zk.Disburse64, OversightEpoch: 1})
+		c.bases = append(c.bases, base{s.registryRoot, s.readersRoot})
+	}
+	d := newDraft(s, 0, NewSettled())
+	for n := 1; ; n++ {
+		if err := d.transact(c, tx); err != nil {
+			if n != maxBlockLeaves/(4*81)+1 || entry.CodeOf(err) != entry.TryLater {
+				t.Errorf("transaction %d: %v", n, err)
+			}
+			return
+		}
+	}
+}
+
 func TestRegistryFull(t *testing.T) {
 	r := newRegistry()
 	known := zk.Owner(field(1))
@@ -235,4 +255,17 @@ func BenchmarkPlaceDisbursements(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/4096, "ns/disbursement")
+}
+
+func TestClosedWindowsAreDroppedAtTheirEnd(t *testing.T) {
+	a, b := zk.Root(field(1)), zk.Root(field(2))
+	older := []window{{a, 10}}
+	for time, want := range map[uint64]int{9: 1, 10: 0, 11: 0} {
+		if got := supersede(older, b, b, time, 5); len(got) != want || serves(a, b, older, time) != (want == 1) {
+			t.Errorf("at %d: %d windows, the root serves: %v", time, len(got), serves(a, b, older, time))
+		}
+	}
+	if got := supersede(nil, a, b, math.MaxUint64-1, 5); len(got) != 1 || got[0].until != math.MaxUint64 {
+		t.Errorf("a window at the end of time: %+v", got)
+	}
 }

@@ -198,3 +198,18 @@ func Resolve(sub *Submission, refusal error, settled *Settled) Result {
 	}
 	return Result{Status: Refused, ID: sub.ID, Refusal: refusal}
 }
+
+// Known answers a submission from the log alone, before anybody pays for its
+// proofs: a repeat with its first place, and one that needs what another entry
+// has used with a refusal, which no later block can take back. False means that
+// the log says nothing of it. settled must cover the submission.
+func Known(sub *Submission, settled *Settled) (Result, bool) {
+	prior, stranger := before(sub, settled)
+	switch {
+	case prior != nil:
+		return Result{Status: SettledBefore, ID: sub.ID, EntryIndex: prior.EntryIndex, Height: prior.Height}, true
+	case stranger != nil:
+		return Result{Status: Refused, ID: sub.ID, Refusal: stranger}, true
+	}
+	return Result{}, false
+}

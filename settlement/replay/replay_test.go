@@ -360,3 +360,59 @@ type failing struct{ *replay.Memory }
 func (*failing) Anchor(height uint64) (settlement.Anchor, error) {
 	return settlement.Anchor{}, errors.New("disk is gone")
 }
+
+// FuzzApply holds that no entry makes the replay of a hostile log panic, and
+// that what is not the log's own entry never passes.
+func FuzzApply(f *testing.F) {
+	b := history(f)
+	for _, block := range b.Blocks[1:] {
+		for i, leaf := range block.Entries {
+			f.Add(uint8(block.Height), uint8(i), leaf)
+		}
+	}
+	state := make([]*settlement.State, len(b.Blocks))
+	indexes := make([]*replay.Memory, len(b.Blocks))
+	for upTo := range b.Blocks {
+		indexes[upTo] = replay.NewMemory()
+		for _, block := range b.Blocks[:upTo+1] {
+			if err := indexes[upTo].Add(block); err != nil {
+				f.Fatal(err)
+			}
+		}
+		var err error
+		if state[upTo], err = replay.All(f.Context(), seq(b.Blocks[:upTo+1]), replay.Config{Verifier: b.Verifier}, nil); err != nil {
+			f.Fatal(err)
+		}
+	}
+	f.Fuzz(func(t *testing.T, height, at uint8, leaf []byte) {
+		h := 1 + int(height)%(len(b.Blocks)-1)
+		block := bare(b.Blocks)[h]
+		i := int(at) % len(block.Entries)
+		same := bytes.Equal(block.Entries[i], leaf)
+		block.Entries[i] = leaf
+		err := replay.From(state[h-1], replay.Config{Verifier: b.Verifier, Index: readOnly{indexes[h-1]}}).Apply(block)
+		if same != (err == nil) && !equivalent(b.Blocks[h].Entries[i], leaf) {
+			t.Errorf("entry %d of block %d, the log's own: %v, answered %v", i, h, same, err)
+		}
+	})
+}
+
+// readOnly keeps the fuzzed blocks out of an index.
+type readOnly struct{ *replay.Memory }
+
+func (readOnly) Add(*settlement.Block) error { return nil }
+
+// equivalent tells whether two leaves could stand for each other: they differ
+// in witness data alone, which a log may hold in more than one form (a third
+// signature, for one), or in the ledger time that a state entry states.
+func equivalent(a, b []byte) bool {
+	x, err1 := entry.Decode(a)
+	y, err2 := entry.Decode(b)
+	if s, ok := x.(*entry.State); ok && err2 == nil {
+		if other, ok := y.(*entry.State); ok {
+			other.TimeMillis = s.TimeMillis
+			return bytes.Equal(a, entry.Encode(other))
+		}
+	}
+	return err1 == nil && err2 == nil && x.Head() != nil && y.Head() != nil && entry.IDOf(x) == entry.IDOf(y)
+}

@@ -202,3 +202,6 @@ func (b *Bed) Settle(candidates ...*settlement.Candidate) []settlement.Result {
 
 // Owner draws an owner.
 func (b *Bed) Owner() zk.Owner { return zk.Owner(b.Rand.Field()) }
+
+// Settled is what the log says of everything that was ever submitted.
+func (b *Bed) Settled() *settlement.Settled { return b.settled }
