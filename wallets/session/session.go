@@ -173,6 +173,10 @@ func (s *Session) Sync(ctx context.Context, progress func(Progress)) error {
 	if err := s.read(ctx, height, progress); err != nil {
 		return err
 	}
+	// The stream may have shown a newer checkpoint than the one asked for before it.
+	if checkpoint, err = s.Ledger.Checkpoint(ctx); err != nil {
+		return fmt.Errorf("ask the ledger for its checkpoint: %w", err)
+	}
 	if err := s.state.CheckHead(checkpoint); err != nil {
 		return err
 	}
