@@ -194,6 +194,24 @@ func FuzzJournalRecord(f *testing.F) {
 	})
 }
 
+func FuzzDecodeState(f *testing.F) {
+	g := testGenesis()
+	view := testKeys(g, "bank").FullView()
+	empty := must(NewState(g, view).Encode())
+	f.Add(empty)
+	f.Add(bytes.Replace(empty, []byte(`"number":0`), []byte(`"number":1`), 1))
+	f.Add([]byte("{}"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := DecodeState(b, g, view)
+		if err != nil {
+			return
+		}
+		if again, err := DecodeState(must(s.Encode()), g, view); err != nil || again.LogSize() != s.LogSize() {
+			t.Fatalf("%v", err)
+		}
+	})
+}
+
 func TestASelfMemoIsToldFromAReference(t *testing.T) {
 	tag := TagOf("invoice-7")
 	if got, ok := tagOf(tag.memo()); !ok || got != tag {

@@ -25,7 +25,7 @@ func Command() *cobra.Command {
 		Use:   "verify",
 		Short: "Check receipts and disclosures offline",
 		Long: `Check receipts and disclosures offline. All that is trusted is the ledger's genesis entry, which states the log's key and the witnesses: give
-its file with --genesis-file, and the hash that the operator published with --genesis.
+its file with --genesis-file, and the hash that the operator published with --genesis. A wallet folder keeps the entry in its file "genesis".
 
 Exit code 5 means that a check failed.`,
 	}
