@@ -9,6 +9,7 @@ package bench
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -25,7 +26,8 @@ func CPU() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// Machine says on what a figure was measured: processor, number of processors, system, Go version and commit.
+// Machine says on what a figure was measured: processor, number of processors, system, Go version, commit, and how busy the machine
+// was in the last minute (this process included).
 func Machine() string {
 	model := "unknown processor"
 	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
@@ -36,7 +38,10 @@ func Machine() string {
 			}
 		}
 	}
-	commit := "unknown commit"
+	commit := "unknown"
+	if out, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output(); err == nil {
+		commit = strings.TrimSpace(string(out))
+	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
@@ -44,5 +49,11 @@ func Machine() string {
 			}
 		}
 	}
-	return fmt.Sprintf("%s, %d processors, %s/%s, %s, commit %s", model, runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version(), commit)
+	load := ""
+	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
+		if fields := strings.Fields(string(b)); len(fields) > 0 {
+			load = ", load average " + fields[0]
+		}
+	}
+	return fmt.Sprintf("%s, %d processors, %s/%s, %s, commit %s%s", model, runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version(), commit, load)
 }

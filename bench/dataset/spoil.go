@@ -53,6 +53,14 @@ func (s *Set) Spoil(doubles, invalid int) ([]Item, error) {
 				return nil, err
 			}
 			tx.Legs[0].Proof = other.Legs[0].Proof
+			// Notes of its own, so that nothing but the proof is wrong with it.
+			for j := range tx.Legs[0].Nullifiers {
+				var wide [64]byte
+				if _, err := rand.Read(wide[:]); err != nil {
+					return nil, err
+				}
+				tx.Legs[0].Nullifiers[j] = zk.Nullifier(zk.FieldFromWide(wide))
+			}
 		}
 		item.Entry = tx.Encode()
 		out = append(out, item)

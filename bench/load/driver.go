@@ -19,11 +19,14 @@ import (
 	"github.com/comity-ledger/comity/settlement/entry"
 )
 
-// driver sends items to a ledger over its RPC: workers goroutines, each with one call of up to batch entries in flight (a closed
-// loop). An entry answered "try_later" is sent again after a pause, as a wallet would.
+// driver sends items to a ledger over its RPC: workers goroutines, each with one call of up to batch entries in flight. Without a
+// rate they send as fast as they are answered (a closed loop, which finds the peak); with one, entries fall due at that rate
+// whatever the ledger does (an open loop), and latencies count from when an entry was due. An entry answered "try_later" is sent
+// again after a pause, as a wallet would.
 type driver struct {
 	client         ledgerv1connect.LedgerServiceClient
 	workers, batch int
+	rate           float64 // entries a second, 0 for a closed loop
 }
 
 func newDriver(url string, workers, batch int) *driver {
@@ -50,7 +53,16 @@ type outcome struct {
 	Classes   map[dataset.Class]*tally
 	Again     int             // answers "try_later"
 	Latencies []time.Duration // of every entry that was accepted, from its first sending to the answer, ascending
+	Finality  []time.Duration // the same, to a checkpoint that the quorum cosigned
 	WireBytes int
+
+	settled []settled // accepted and not final yet, in no order
+}
+
+// settled is an accepted entry that waits for its checkpoint.
+type settled struct {
+	index uint64
+	since time.Time
 }
 
 // payments is the number of real payees paid.
@@ -68,12 +80,12 @@ func (o *outcome) accepted() (n int) {
 	return n
 }
 
-// latency returns the p-th percentile, 0 without any.
-func (o *outcome) latency(p float64) time.Duration {
-	if len(o.Latencies) == 0 {
+// percentile takes an ascending list and returns its p-th percentile, 0 without any.
+func percentile(ascending []time.Duration, p float64) time.Duration {
+	if len(ascending) == 0 {
 		return 0
 	}
-	return o.Latencies[min(len(o.Latencies)-1, int(p/100*float64(len(o.Latencies))))]
+	return ascending[min(len(ascending)-1, int(p/100*float64(len(ascending))))]
 }
 
 // pending is an item on its way.
@@ -92,23 +104,45 @@ func (d *driver) run(ctx context.Context, items []dataset.Item) (*outcome, error
 		o.WireBytes += items[i].Wire()
 	}
 	var failed error
-	take := func() []pending {
+	start, cpu := time.Now(), bench.CPU()
+	if d.rate > 0 {
+		for i := range queue {
+			queue[i].since = start.Add(time.Duration(float64(i) / d.rate * float64(time.Second)))
+		}
+	}
+	// take returns what is due, and how long to wait when nothing is.
+	take := func() (work []pending, wait time.Duration) {
 		mu.Lock()
 		defer mu.Unlock()
-		if failed != nil {
-			return nil
+		if failed != nil || len(queue) == 0 {
+			return nil, 0
 		}
-		n := min(d.batch, len(queue))
-		out := queue[:n:n]
-		queue = queue[n:]
-		return out
+		now, n := time.Now(), min(d.batch, len(queue))
+		if d.rate > 0 {
+			for n > 0 && queue[n-1].since.After(now) {
+				n--
+			}
+			if n == 0 {
+				return nil, queue[0].since.Sub(now)
+			}
+		}
+		work, queue = queue[:n:n], queue[n:]
+		return work, 0
 	}
-	start, cpu := time.Now(), bench.CPU()
+	watching, watched := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watched)
+		d.watch(ctx, &mu, o, watching)
+	}()
 	var wg sync.WaitGroup
 	for range d.workers {
 		wg.Go(func() {
 			for {
-				work := take()
+				work, wait := take()
+				if wait > 0 {
+					time.Sleep(wait)
+					continue
+				}
 				for len(work) > 0 {
 					now := time.Now()
 					for i := range work {
@@ -141,8 +175,44 @@ func (d *driver) run(ctx context.Context, items []dataset.Item) (*outcome, error
 	}
 	wg.Wait()
 	o.Elapsed, o.DriverCPU = time.Since(start), bench.CPU()-cpu
+	close(watching)
+	<-watched
 	slices.Sort(o.Latencies)
+	slices.Sort(o.Finality)
 	return o, failed
+}
+
+// watch follows the ledger's cosigned checkpoints and books when accepted entries become final, until all are, or until five seconds
+// after done is closed.
+func (d *driver) watch(ctx context.Context, mu *sync.Mutex, o *outcome, done <-chan struct{}) {
+	var deadline time.Time
+	for {
+		select {
+		case <-done:
+			if deadline.IsZero() {
+				deadline = time.Now().Add(5 * time.Second)
+			}
+		default:
+		}
+		status, err := d.client.GetStatus(ctx, &ledgerv1.GetStatusRequest{})
+		now := time.Now()
+		mu.Lock()
+		if err == nil {
+			o.settled = slices.DeleteFunc(o.settled, func(s settled) bool {
+				if s.index >= status.GetFinalSize() {
+					return false
+				}
+				o.Finality = append(o.Finality, now.Sub(s.since))
+				return true
+			})
+		}
+		over := !deadline.IsZero() && (len(o.settled) == 0 || now.After(deadline))
+		mu.Unlock()
+		if over || ctx.Err() != nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 func (d *driver) send(ctx context.Context, work []pending) ([]*ledgerv1.SubmitResult, error) {
@@ -182,6 +252,7 @@ func (o *outcome) add(work []pending, answers []*ledgerv1.SubmitResult, now time
 			}
 			t.Accepted++
 			o.Latencies = append(o.Latencies, now.Sub(p.since))
+			o.settled = append(o.settled, settled{a.GetEntryIndex(), p.since})
 			continue
 		}
 		code := entry.Code(answers[i].GetRefused().GetCode())

@@ -3,6 +3,7 @@
 //
 //	go run ./bench/load
 //	go run ./bench/load -transfers 50000 -disbursements 3000 -report bench/results/load.md
+//	go run ./bench/load -transfers 20000 -disbursements 0 -rate 1500
 //
 // The proofs are made once and kept (-set). A few hundred are honest; the others are simulated from the development trapdoor, which
 // costs the node exactly the same. The report says which is which, and splits the node's processor time by what it was spent on.
@@ -40,7 +41,7 @@ type options struct {
 	set, data, report                        string
 	honest, honestDisburse                   int
 	transfers, disbursements                 int
-	doubles, invalid                         float64
+	doubles, invalid, rate                   float64
 	workers, batch, disburseBatch, nodeBatch int
 	procs                                    int
 	quiet                                    bool
@@ -80,6 +81,7 @@ func parse() options {
 	flag.IntVar(&o.disbursements, "disbursements", 5000, "simulated 1x64 disbursements to send; 0 leaves that part out")
 	flag.Float64Var(&o.doubles, "doubles", 0, "double spends for each transfer")
 	flag.Float64Var(&o.invalid, "invalid", 0, "invalid proofs for each transfer")
+	flag.Float64Var(&o.rate, "rate", 0, "offer this many transactions a second, for the latency below the peak (default: as many as are answered)")
 	flag.IntVar(&o.workers, "workers", 32, "calls in flight")
 	flag.IntVar(&o.batch, "batch", 32, "transfers in a call")
 	flag.IntVar(&o.disburseBatch, "disbursement-batch", 16, "disbursements in a call")
@@ -318,11 +320,13 @@ func drive(ctx context.Context, o *options, set *dataset.Set, n *child, r *repor
 		if err := n.ask("start", &started); err != nil {
 			return err
 		}
-		done, err := newDriver(n.url, o.workers, batch).run(ctx, items)
+		d := newDriver(n.url, o.workers, batch)
+		d.rate = o.rate
+		done, err := d.run(ctx, items)
 		if err != nil {
 			return err
 		}
-		p := part{Name: name, Outcome: done}
+		p := part{Name: name, Outcome: done, Rate: o.rate}
 		if err := n.ask("stop", &p.Node); err != nil {
 			return err
 		}

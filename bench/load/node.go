@@ -32,20 +32,19 @@ import (
 
 // counters is what the node's process says about itself between "start" and "stop".
 type counters struct {
-	CPU         time.Duration            // user and system
-	Kinds       map[string]time.Duration // CPU by kind, from a profile of the same span
-	Proofs      uint64
-	Batches     uint64
-	Blocks      uint64
-	Accepted    uint64
-	Refused     uint64
-	Proving     time.Duration // wall time inside the stage
-	Sequencing  time.Duration
-	Storing     time.Duration
-	Cosigning   time.Duration
-	DiskBytes   int64 // size of the data folder at the end
-	PeakRSS     int64 // bytes, since the process started
-	FinalBehind uint64
+	CPU        time.Duration            // user and system
+	Kinds      map[string]time.Duration // CPU by kind, from a profile of the same span
+	Proofs     uint64
+	Batches    uint64
+	Blocks     uint64
+	Accepted   uint64
+	Refused    uint64
+	Proving    time.Duration // wall time inside the stage
+	Sequencing time.Duration
+	Storing    time.Duration
+	Cosigning  time.Duration
+	DiskBytes  int64 // size of the data folder at the end
+	PeakRSS    int64 // bytes, since the process started
 }
 
 // nodeConfig is what the driver tells the node's process.
@@ -172,7 +171,7 @@ func obey(in *json.Decoder, out *json.Encoder, n *node.Node, data string) error 
 				Blocks: now.Blocks - before.Blocks, Accepted: now.Accepted - before.Accepted, Refused: now.Refused - before.Refused,
 				Proving: now.Proving - before.Proving, Sequencing: now.Sequencing - before.Sequencing,
 				Storing: now.Storing - before.Storing, Cosigning: now.Cosigning - before.Cosigning,
-				DiskBytes: sizeOf(data), PeakRSS: peakRSS(), FinalBehind: now.Size - now.FinalSize,
+				DiskBytes: sizeOf(data), PeakRSS: peakRSS(),
 			}
 			if err := out.Encode(c); err != nil {
 				return err
