@@ -7,7 +7,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/cmd/internal/demo"
+	"github.com/comity-ledger/comity/cmd/internal/ledgercmd"
 	"github.com/comity-ledger/comity/cmd/internal/setupcmd"
+	"github.com/comity-ledger/comity/cmd/internal/verifycmd"
+	"github.com/comity-ledger/comity/cmd/internal/walletcmd"
 	"github.com/comity-ledger/comity/cmd/internal/witnesscmd"
 )
 
@@ -28,6 +32,6 @@ Exit codes: 0 done, 1 failed, 2 wrong use or input, 3 refused by name, 4 not rea
 		Version: version,
 	}
 	cmd.CompletionOptions.HiddenDefaultCmd = true
-	cmd.AddCommand(witnesscmd.Command(), setupcmd.Command())
+	cmd.AddCommand(demo.Command(), ledgercmd.Command(version), witnesscmd.Command(), walletcmd.Command(), verifycmd.Command(), setupcmd.Command())
 	return cmd
 }

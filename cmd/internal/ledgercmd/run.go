@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/comity-ledger/comity/cmd/internal/circuits"
 	"github.com/comity-ledger/comity/cmd/internal/cli"
 	"github.com/comity-ledger/comity/settlement"
+	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/settlement/journal"
 	"github.com/comity-ledger/comity/settlement/node"
 	"github.com/comity-ledger/comity/settlement/proof"
@@ -40,8 +42,12 @@ func runCommand(version string) *cobra.Command {
 without mutual TLS nobody else may be served.
 
 It replays what its store holds first, then refuses to go on if its witnesses hold more: then the store is an old copy. Every block is
-sent to the witnesses given with --witness; without a quorum the ledger goes on up to a backlog, and nothing is final meanwhile.`,
-		Example: `  comity ledger run --data aurelia --listen 127.0.0.1:7001 --witness witness.example=http://127.0.0.1:7501`,
+sent to the witnesses given with --witness; without a quorum the ledger goes on up to a backlog, and nothing is final meanwhile.
+
+When it answers it prints a line that begins with "ready" to stderr and, with --ready-file, writes its URL there. SIGTERM or Ctrl-C ends it
+in order: what was taken in is settled and answered first. It can be killed at any moment without losing what it acknowledged.`,
+		Example: `  comity ledger run --data aurelia --listen 127.0.0.1:7001 --witness witness.example=http://127.0.0.1:7501
+  curl -s -X POST -H 'Content-Type: application/json' -d '{}' http://127.0.0.1:7001/comity.ledger.v1.LedgerService/GetStatus`,
 		Args:    cobra.NoArgs,
 	}
 	f := cmd.Flags()
@@ -70,7 +76,7 @@ func runLedger(cmd *cobra.Command, o runOptions, version string) (err error) {
 	if err != nil {
 		return err
 	}
-	endpoints, err := witnessEndpoints(o.witnesses)
+	endpoints, err := witnessEndpoints(g, o.witnesses)
 	if err != nil {
 		return err
 	}
@@ -132,7 +138,8 @@ func runLedger(cmd *cobra.Command, o runOptions, version string) (err error) {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", o.listen)
+	var listen net.ListenConfig
+	listener, err := listen.Listen(ctx, "tcp", o.listen)
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", o.listen, err)
 	}
@@ -169,8 +176,8 @@ func runLedger(cmd *cobra.Command, o runOptions, version string) (err error) {
 	return errors.Join(err, stop())
 }
 
-// witnessEndpoints reads NAME=URL.
-func witnessEndpoints(flags []string) ([]journal.Endpoint, error) {
+// witnessEndpoints reads NAME=URL and refuses a name that genesis does not list, or that comes twice.
+func witnessEndpoints(g *entry.Genesis, flags []string) ([]journal.Endpoint, error) {
 	var out []journal.Endpoint
 	for _, text := range flags {
 		name, address, ok := strings.Cut(text, "=")
@@ -180,6 +187,12 @@ func witnessEndpoints(flags []string) ([]journal.Endpoint, error) {
 		url, err := cli.LedgerURL(address)
 		if err != nil {
 			return nil, fmt.Errorf("--witness %s: %w", name, err)
+		}
+		if !slices.ContainsFunc(g.Witnesses.Members, func(w entry.Witness) bool { return w.Name == name }) {
+			return nil, cli.RefusedAs("witness_unknown", fmt.Errorf("genesis lists no witness %q", name))
+		}
+		if slices.ContainsFunc(out, func(e journal.Endpoint) bool { return e.Name == name }) {
+			return nil, cli.Usagef("--witness %s is given twice", name)
 		}
 		out = append(out, journal.Endpoint{Name: name, URL: url})
 	}
@@ -193,8 +206,11 @@ func namedLog(err error) error {
 			return cli.RefusedAs(known.Error(), err)
 		}
 	}
-	if errors.Is(err, settlement.ErrFenced) {
+	switch {
+	case errors.Is(err, settlement.ErrFenced):
 		return cli.RefusedAs("fenced", err)
+	case errors.Is(err, settlement.ErrInDoubt):
+		return cli.RefusedAs("block_in_doubt", err)
 	}
 	return err
 }
@@ -206,7 +222,7 @@ type served struct{ *node.Node }
 func (s served) Submit(ctx context.Context, leaf []byte, segments [][]byte) (rpc.Accepted, error) {
 	r, err := s.Node.Submit(ctx, leaf, segments)
 	if err != nil {
-		return rpc.Accepted{}, err
+		return rpc.Accepted{}, stopping(err)
 	}
 	return rpc.Accepted{ID: r.ID, EntryIndex: r.EntryIndex, Height: r.Height, Before: r.Status == settlement.SettledBefore}, nil
 }
@@ -219,4 +235,23 @@ func (s served) Status(context.Context) (rpc.Status, error) {
 		out.Witnesses = append(out.Witnesses, rpc.WitnessStatus{Name: w.Name, Size: w.Size, LastError: w.LastError})
 	}
 	return out, nil
+}
+
+// WaitBlock returns once a block is durable.
+func (s served) WaitBlock(ctx context.Context, height uint64) error {
+	return stopping(s.Node.WaitBlock(ctx, height))
+}
+
+// Receipt waits for a final receipt.
+func (s served) Receipt(ctx context.Context, index uint64) ([]byte, error) {
+	receipt, err := s.Node.Receipt(ctx, index)
+	return receipt, stopping(err)
+}
+
+// stopping tells callers of a node that ends to come back, by name: nothing is known of what they asked.
+func stopping(err error) error {
+	if errors.Is(err, node.ErrStopped) {
+		return entry.Refuse(entry.TryLater, "the node is stopping")
+	}
+	return err
 }
