@@ -299,5 +299,8 @@ func (d *draft) finish(parallel Parallel) (*State, *Block, error) {
 	block.Entries = append(block.Entries, entry.Encode(next.Entry()))
 	next.log = from.log.with(block.Entries...)
 	block.Root = next.log.root()
-	return next, block, nil
+	// Copies: a pointer into the draft would keep it alive, with the state
+	// before it, and that one's draft, back to the node's start.
+	after, made := *next, *block
+	return &after, &made, nil
 }

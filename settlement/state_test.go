@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
+	"runtime"
 	"testing"
+	"weak"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -107,6 +109,23 @@ func TestSequencingIsDeterministic(t *testing.T) {
 	if !bytes.Equal(before, b.State.Marshal()) {
 		t.Error("sequencing changed the state that it started from")
 	}
+}
+
+// TestOldStatesAreReleased guards against a chain of states that keeps all of
+// a node's history in memory.
+func TestOldStatesAreReleased(t *testing.T) {
+	b := ledgertest.NewBed(1)
+	b.Submit(b.Transfer())
+	old := weak.Make(b.State)
+	for range 3 {
+		b.Submit(b.Transfer())
+	}
+	b.Blocks = b.Blocks[len(b.Blocks)-1:]
+	runtime.GC()
+	if old.Value() != nil {
+		t.Error("a state three blocks old is still held")
+	}
+	runtime.KeepAlive(b)
 }
 
 func TestLedgerTimeNeverGoesBack(t *testing.T) {
