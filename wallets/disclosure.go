@@ -64,7 +64,10 @@ func (s *State) Disclose(o *Outbox, tx entry.ID, leg, output int, receipt []byte
 	at := s.settled[tx].Entry
 	for i := range s.own {
 		if n := &s.own[i]; n.Entry == at && n.Leg == leg && n.Output == output {
-			d.Note, d.Reference = n.Note, string(n.Memo)
+			d.Note = n.Note
+			if printable(string(n.Memo)) {
+				d.Reference = string(n.Memo)
+			}
 			return d, nil
 		}
 	}

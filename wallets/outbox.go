@@ -285,6 +285,7 @@ type Payment struct {
 	Attempt *Attempt // the settled one, else the last that may settle, else nil
 	Settled Settled  // when Done
 	Refusal *RefusedAttempt
+	Expired bool // when Dead: there was an attempt, and it can never settle
 }
 
 // PaymentOf judges an order.
@@ -301,7 +302,7 @@ func (s *State) PaymentOf(o *Outbox, order *Order) Payment {
 			p.Stage, p.Attempt, p.Refusal = Pending, a, o.refused[a.TxID]
 		case Dead:
 			if p.Attempt == nil {
-				p.Refusal = o.refused[a.TxID]
+				p.Refusal, p.Expired = o.refused[a.TxID], true
 			}
 		}
 	}

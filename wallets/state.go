@@ -371,7 +371,7 @@ func (s *State) receive(scanned *Scanned, body []entry.Entry, ids []entry.ID, at
 		var news []int
 		for _, g := range got {
 			r := &scanned.received[g]
-			if tag, ok := tagOf(r.memo); ok && (len(spent) > 0 || tx.Type == entry.KindIssue) {
+			if tag, ok := tagOf(r.memo); ok && len(spent) > 0 { // a stranger's memo tags nothing
 				s.tags[tag] = id
 				r.memo = nil
 			}

@@ -259,6 +259,46 @@ func TestRotationOfTheOversightKeyBuildsAgainFromTheSameInputs(t *testing.T) {
 	w.want(w.supplier, 0, 100)
 }
 
+func TestAnAttemptIsDeadExactlyAtItsExpiry(t *testing.T) {
+	w := newWorld(t, 1000)
+	w.reject = func([]byte) error { return errors.New("connection refused") }
+	s := w.open(w.ministry, w.disk, "a")
+	if _, err := s.Pay(t.Context(), w.order("x", 100), 0, nil); err == nil {
+		t.Fatal("paid nobody")
+	}
+	a := s.Outbox().Attempts("x")[0]
+	for _, at := range []struct {
+		time uint64
+		want wallets.Stage
+	}{{a.ExpiryMillis - 1, wallets.Pending}, {a.ExpiryMillis, wallets.Dead}} {
+		w.idle(at.time - w.now)
+		if err := s.Sync(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.State().StageOf(a); got != at.want {
+			t.Errorf("at expiry%+d: %s, want %s", int64(at.time-a.ExpiryMillis), got, at.want)
+		}
+	}
+}
+
+func TestAStrangersMemoTagsNothing(t *testing.T) {
+	w := newWorld(t, 1000)
+	w.register(w.supplier, unlimited)
+	// The ministry pays the supplier; the change of that payment, were it the supplier's, would carry a tag. A stranger knows payment ids
+	// and may write any memo, but none of the supplier's notes is spent by it.
+	pay(t, w.open(w.ministry, w.disk, "a"), w.order("x", 100))
+	theirs := w.open(w.supplier, newDisk(), "b")
+	if err := theirs.Sync(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, tagged := theirs.State().TagSettled(wallets.TagOf("x")); tagged {
+		t.Fatal("tagged")
+	}
+	o := &wallets.Order{ID: "x", To: w.to(w.ministry), Asset: 1, Amount: 50} // the supplier's own payment of the same name
+	pay(t, theirs, o)
+	w.want(w.supplier, 0, 50)
+}
+
 // Found by the seeded world: a proof cannot follow a rotation.
 func TestAStaleRootAfterARotationBuildsAgain(t *testing.T) {
 	w := newWorld(t, 1000)

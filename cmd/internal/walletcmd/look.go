@@ -169,7 +169,7 @@ type row struct {
 	Reference    string `json:"reference,omitempty"`
 	PaymentID    string `json:"payment_id,omitempty"`
 	Line         string `json:"line,omitempty"` // of a disbursement
-	Status       string `json:"status"`         // "final", "settled", "pending", "dead"
+	Status       string `json:"status"`         // "final", "settled", "pending", "refused: CODE", "expired", "open"
 	Entry        string `json:"entry,omitempty"`
 	TxID         string `json:"tx"`
 	Leg          int    `json:"leg"`
@@ -215,18 +215,41 @@ func (w *Wallet) rows(internal, pending bool) []row {
 	}
 	for _, order := range o.Orders() {
 		p := s.PaymentOf(o, order)
-		if p.Stage == wallets.Done || p.Attempt == nil {
+		if p.Stage == wallets.Done {
+			continue
+		}
+		if p.Attempt == nil {
+			if order.Disbursement == "" {
+				out = append(out, w.openRow(p))
+			}
 			continue
 		}
 		for _, sent := range p.Attempt.Outputs {
 			if sent.Purpose == wallets.ToPayee {
 				r := w.sentRow(p.Attempt, sent, wallets.Settled{})
 				r.Status, r.Entry, r.Time = string(p.Stage), "", "-"
+				if p.Refusal != nil {
+					r.Status = "refused: " + p.Refusal.Code
+				}
 				out = append(out, r)
 			}
 		}
 	}
 	return out
+}
+
+// openRow is a payment of which no transaction may settle: it was ordered and never sent, or what was sent died.
+func (w *Wallet) openRow(p wallets.Payment) row {
+	o := p.Order
+	r := row{Time: "-", Direction: string(wallets.Out), Asset: w.code(o.Asset), Amount: cli.MinorUnits(o.Amount), Programme: strconv.FormatUint(uint64(o.Programme), 10),
+		Counterparty: o.To, Reference: o.Reference, PaymentID: o.ID, Status: "open", money: w.money(o.Amount, o.Asset)}
+	switch {
+	case p.Refusal != nil:
+		r.Status = "refused: " + p.Refusal.Code
+	case p.Expired:
+		r.Status = "expired"
+	}
+	return r
 }
 
 func (w *Wallet) sentRow(a *wallets.Attempt, sent wallets.Sent, m wallets.Settled) row {
