@@ -358,7 +358,7 @@ func TestTraceReachesTheIssueThroughADisbursement(t *testing.T) {
 		t.Fatalf("%+v differs from %+v, %v", byOwner, byCommitment, err)
 	}
 	var kinds []string
-	for i, step := range byOwner.Steps {
+	for i, step := range byOwner.Chain {
 		if step.Depth != i {
 			t.Errorf("step %d has depth %d", i, step.Depth)
 		}
@@ -388,14 +388,14 @@ func TestSharedAncestorsAreListedOnce(t *testing.T) {
 		t.Fatalf("%+v, %v", trace, err)
 	}
 	above := 0
-	for _, step := range trace.Steps {
+	for _, step := range trace.Chain {
 		if step.Above {
 			above++
 		}
 	}
 	// The clinic received 500 from the disbursement and both outputs of one leg.
-	if above == 0 || len(trace.Steps) > 12 {
-		t.Fatalf("%d steps, %d above", len(trace.Steps), above)
+	if above == 0 || trace.Steps > 12 {
+		t.Fatalf("%d steps, %d above", trace.Steps, above)
 	}
 	_ = merged
 }
@@ -405,7 +405,7 @@ func TestAMoneyTrailThatLeavesTheKeysIsIncomplete(t *testing.T) {
 	s.rotate()
 	paid, _ := s.pay(s.last, s.clinic, 20)
 	trace, err := s.audit(s.epochs[2]).TraceCommitment(paid.Commitment())
-	if err != nil || trace.Complete || len(trace.Steps) != 2 || trace.Steps[1].Readable {
+	if err != nil || trace.Complete || trace.Steps != 2 || trace.Chain[1].Readable {
 		t.Fatalf("%+v, %v", trace, err)
 	}
 }

@@ -38,7 +38,8 @@ type Trace struct {
 	FinalSize uint64   `json:"final_size"`
 	Complete  bool     `json:"complete"` // every branch ends in an issue that was opened
 	Issues    []uint64 `json:"issues"`   // entries that issued the money
-	Steps     []Step   `json:"steps"`
+	Steps     int      `json:"steps"`
+	Chain     []Step   `json:"chain"`
 }
 
 // TraceTo follows what an owner received, of one programme or (with nil) of all, back to its issue.
@@ -118,8 +119,9 @@ func (a *Audit) trace(targets []at) *Trace {
 			}
 			t.Complete = t.Complete && step.Missing == 0
 		}
-		t.Steps = append(t.Steps, step)
+		t.Chain = append(t.Chain, step)
 	}
+	t.Steps = len(t.Chain)
 	return t
 }
 
