@@ -44,8 +44,12 @@ type Config struct {
 type Limits struct {
 	// Waiting is how many entries may be inside the node and not durable yet; past it, try_later. Default 8192.
 	Waiting int
+	// WaitingBytes is how many bytes those entries and their segments may have; past it, try_later. Default 256 MiB.
+	WaitingBytes int64
 	// Batch is how many proofs are checked at once. Larger batches cost less per proof and wait longer. Default 512.
 	Batch int
+	// BlockBytes is how many bytes of entries and segments go into one block, one entry more at most. Default 16 MiB.
+	BlockBytes int
 	// NotFinal is how many log entries may be durable without a quorum of witnesses behind them; past it, try_later. Default 1,000,000.
 	NotFinal uint64
 	// Idle is how often an idle ledger looks whether it must log a state entry. Default 1 s.
@@ -54,6 +58,8 @@ type Limits struct {
 	Snapshot uint64
 	// WitnessTimeout bounds one request to one witness. Default 10 s.
 	WitnessTimeout time.Duration
+	// StartWait is how long the start waits for witnesses that may know more of the log than the store does. Default 1 s.
+	StartWait time.Duration
 }
 
 func (l Limits) withDefaults() Limits {
@@ -64,6 +70,10 @@ func (l Limits) withDefaults() Limits {
 	}
 	set(&l.Waiting, 8192)
 	set(&l.Batch, 512)
+	set(&l.BlockBytes, 16<<20)
+	if l.WaitingBytes == 0 {
+		l.WaitingBytes = 256 << 20
+	}
 	if l.NotFinal == 0 {
 		l.NotFinal = 1_000_000
 	}
@@ -72,6 +82,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Snapshot == 0 {
 		l.Snapshot = 4096
+	}
+	if l.StartWait == 0 {
+		l.StartWait = time.Second
 	}
 	return l
 }
@@ -89,6 +102,7 @@ type Node struct {
 
 	state   atomic.Pointer[settlement.State] // of the last durable block
 	waiting atomic.Int64                     // entries taken in and not answered
+	bytes   atomic.Int64                     // what they hold
 	expiry  atomic.Uint64                    // greatest expiry seen in a submission, for MayExpire
 	final   atomic.Uint64                    // size of the newest cosigned checkpoint
 	stages  stages
@@ -111,6 +125,7 @@ type Node struct {
 // task is a submission on its way through the node.
 type task struct {
 	candidate *settlement.Candidate
+	bytes     int          // of the entry and its segments
 	answer    chan outcome // holds one
 }
 
@@ -130,11 +145,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	state, err := replay.Restore(ctx, cfg.Store, parallel, cfg.Progress)
-	if err != nil {
-		return nil, err
-	}
-	seq, err := settlement.NewSequencer(ctx, cfg.Store, state)
+	state, seq, err := takeOver(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -151,14 +162,40 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		n.cancel(err)
 		return nil, err
 	}
+	forget, err := n.observe()
+	if err != nil {
+		n.cancel(err)
+		return nil, errors.Join(err, n.journal.Close())
+	}
 	n.wait.Go(n.prove)
 	n.wait.Go(n.sequence)
 	n.wait.Go(n.cosign)
 	go func() {
 		n.wait.Wait()
+		if err := forget(); err != nil {
+			n.cfg.Log.Warn("telemetry was not unregistered", "error", err)
+		}
 		close(n.ended)
 	}()
 	return n, nil
+}
+
+// takeOver rebuilds the state and becomes the ledger's one writer. Where nodes share a store, another may write between the two: after the
+// new epoch is taken it cannot any more, so the second attempt succeeds unless a third node races.
+func takeOver(ctx context.Context, cfg Config) (*settlement.State, *settlement.Sequencer, error) {
+	for attempt := 0; ; attempt++ {
+		state, err := replay.Restore(ctx, cfg.Store, parallel, cfg.Progress)
+		if err != nil {
+			return nil, nil, err
+		}
+		seq, err := settlement.NewSequencer(ctx, cfg.Store, state)
+		if err == nil {
+			return state, seq, nil
+		}
+		if !errors.Is(err, settlement.ErrStateBehind) || attempt >= 4 {
+			return nil, nil, err
+		}
+	}
 }
 
 func (n *Node) openJournal(ctx context.Context) error {
@@ -186,8 +223,8 @@ func (n *Node) openJournal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// A store that was restored from an old backup must not write one block: whoever answers within a second is heard.
-	brief, stop := context.WithTimeout(ctx, time.Second)
+	// A store that was restored from an old backup must not write one block: whoever answers in time is heard.
+	brief, stop := context.WithTimeout(ctx, n.cfg.Limits.StartWait)
 	defer stop()
 	if err := n.cosignOnce(brief); fatalToLog(err) {
 		return errors.Join(err, n.journal.Close())
@@ -261,15 +298,24 @@ func (n *Node) wall() uint64 { return uint64(n.cfg.Now().UnixMilli()) }
 // Submit settles one entry. It returns once the entry is durable (Accepted), with the place where the log held it before (SettledBefore), or
 // with an *entry.Refusal as error. When ctx ends first nothing is known of the entry, and it may still settle.
 func (n *Node) Submit(ctx context.Context, leaf []byte, segments [][]byte) (settlement.Result, error) {
-	if n.waiting.Add(1) > int64(n.cfg.Limits.Waiting) {
-		n.waiting.Add(-1)
-		return settlement.Result{}, entry.Refuse(entry.TryLater, "%d entries are waiting; try again in %v", n.cfg.Limits.Waiting, retryAfter)
+	size := len(leaf)
+	for _, segment := range segments {
+		size += len(segment)
 	}
+	waiting, bytes := n.waiting.Add(1), n.bytes.Add(int64(size))
+	if waiting > int64(n.cfg.Limits.Waiting) || bytes > n.cfg.Limits.WaitingBytes {
+		n.leave(size)
+		return settlement.Result{}, entry.Refuse(entry.TryLater, "%d entries of %d bytes are waiting; try again in %v", waiting-1, bytes-int64(size), n.hint())
+	}
+	start := time.Now()
 	t, result, err := n.admit(ctx, leaf, segments)
+	n.stages.admitting.Add(int64(time.Since(start)))
 	if t == nil {
-		n.waiting.Add(-1)
+		n.leave(size)
 		return result, err
 	}
+	t.bytes = size
+	n.proving <- t // never blocks: it has room for every waiting entry
 	// From here on the stages own the task and count it out.
 	select {
 	case o := <-t.answer:
@@ -286,7 +332,21 @@ func (n *Node) Submit(ctx context.Context, leaf []byte, segments [][]byte) (sett
 	}
 }
 
-const retryAfter = 200 * time.Millisecond
+// leave counts an entry out.
+func (n *Node) leave(size int) {
+	n.bytes.Add(-int64(size))
+	n.waiting.Add(-1)
+}
+
+// hint is when a client that is told to try later should: about when half of what waits now is done, at the rate of proofs so far.
+func (n *Node) hint() time.Duration {
+	proofs := n.stages.proofs.Load()
+	if proofs == 0 {
+		return 200 * time.Millisecond
+	}
+	each := time.Duration(uint64(n.stages.proving.Load()) / proofs)
+	return min(max(each*time.Duration(n.cfg.Limits.Waiting/2), 50*time.Millisecond), 5*time.Second).Round(10 * time.Millisecond)
+}
 
 // admit does everything that needs neither proofs nor order, in the caller's goroutine. Without a task the submission is answered.
 func (n *Node) admit(ctx context.Context, leaf []byte, segments [][]byte) (*task, settlement.Result, error) {
@@ -306,18 +366,26 @@ func (n *Node) admit(ctx context.Context, leaf []byte, segments [][]byte) (*task
 	}
 	state := n.state.Load()
 	now := state.LedgerTime(n.wall())
-	candidate, err := state.Admit(sub, now, n.anchors.at(ctx))
+	anchors := n.anchors.reader(ctx)
+	candidate, err := state.Admit(sub, now, anchors.at)
+	if anchors.err != nil {
+		return nil, settlement.Result{}, fmt.Errorf("read an anchor: %w", anchors.err)
+	}
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil, settlement.Result{}, ctx.Err()
-		}
 		result, err := n.resolve(ctx, sub, err)
 		return nil, result, err
 	}
 	raise(&n.expiry, sub.Entry.Head().ExpiryMillis)
-	t := &task{candidate: candidate, answer: make(chan outcome, 1)}
-	n.proving <- t // never blocks: it has room for every waiting entry
-	return t, settlement.Result{}, nil
+	// What is settled already is answered before anybody pays for its proof: a repeat, or another spend of a spent note. Absent
+	// nullifiers cost a look into memory each.
+	settled, err := settlement.LookUp(ctx, n.cfg.Store, []*settlement.Submission{sub})
+	if err != nil {
+		return nil, settlement.Result{}, fmt.Errorf("look an entry up: %w", err)
+	}
+	if r, known := settlement.Known(sub, settled); known {
+		return nil, r, r.Refusal
+	}
+	return &task{candidate: candidate, answer: make(chan outcome, 1)}, settlement.Result{}, nil
 }
 
 // raise makes v at least x.
@@ -340,5 +408,5 @@ func (n *Node) resolve(ctx context.Context, sub *settlement.Submission, refusal 
 // reply answers a task and counts it out.
 func (n *Node) reply(t *task, r settlement.Result, err error) {
 	t.answer <- outcome{r, err}
-	n.waiting.Add(-1)
+	n.leave(t.bytes)
 }

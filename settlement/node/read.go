@@ -27,8 +27,9 @@ type Status struct {
 	Uptime    time.Duration
 
 	Proofs, Batches, Blocks, Accepted, Refused uint64
-	// Wall time inside each stage. Proving uses several cores.
-	Proving, Sequencing, Storing, Cosigning time.Duration
+	// Wall time inside each stage since the start. Admitting adds up over the callers, waits for a processor included; Proving is the time of batches, which use
+	// several cores; Sequencing hashes trees and the log; Storing is mostly the wait for the disk; Cosigning that for witnesses.
+	Admitting, Proving, Sequencing, Storing, Cosigning time.Duration
 }
 
 // Status tells how the node is doing.
@@ -37,7 +38,7 @@ func (n *Node) Status() Status {
 	return Status{
 		State: state.Entry(), Size: state.LogSize(), FinalSize: n.final.Load(), Waiting: uint64(max(0, n.waiting.Load())), Witnesses: n.journal.Witnesses(),
 		Uptime: n.cfg.Now().Sub(n.began), Proofs: n.stages.proofs.Load(), Batches: n.stages.batches.Load(), Blocks: n.stages.blocks.Load(),
-		Accepted: n.stages.accepted.Load(), Refused: n.stages.refused.Load(), Proving: time.Duration(n.stages.proving.Load()),
+		Accepted: n.stages.accepted.Load(), Refused: n.stages.refused.Load(), Admitting: time.Duration(n.stages.admitting.Load()), Proving: time.Duration(n.stages.proving.Load()),
 		Sequencing: time.Duration(n.stages.sequencing.Load()), Storing: time.Duration(n.stages.storing.Load()), Cosigning: time.Duration(n.stages.cosigned.Load()),
 	}
 }
@@ -202,19 +203,32 @@ func (c *anchorCache) add(a settlement.Anchor) {
 	c.last[slot], c.held[slot] = a, true
 }
 
-// at looks anchors up for one admission. A store that fails makes the anchor look unknown; the caller then sees ctx or the store's state.
-func (c *anchorCache) at(ctx context.Context) settlement.Anchors {
-	return func(height uint64) (settlement.Anchor, bool) {
-		slot := height % uint64(len(c.last))
-		c.mu.RLock()
-		a, held := c.last[slot], c.held[slot]
-		c.mu.RUnlock()
-		if held && a.Height == height {
-			return a, true
-		}
-		a, err := c.store.Anchor(ctx, height)
-		return a, err == nil
+// reader looks anchors up for one admission.
+func (c *anchorCache) reader(ctx context.Context) *anchorReader {
+	return &anchorReader{cache: c, ctx: ctx}
+}
+
+// anchorReader keeps apart what does not exist and what could not be read: the first is the client's fault, the second ours.
+type anchorReader struct {
+	cache *anchorCache
+	ctx   context.Context
+	err   error
+}
+
+func (r *anchorReader) at(height uint64) (settlement.Anchor, bool) {
+	c := r.cache
+	slot := height % uint64(len(c.last))
+	c.mu.RLock()
+	a, held := c.last[slot], c.held[slot]
+	c.mu.RUnlock()
+	if held && a.Height == height {
+		return a, true
 	}
+	a, err := c.store.Anchor(r.ctx, height)
+	if err != nil && !errors.Is(err, settlement.ErrNotFound) {
+		r.err = err
+	}
+	return a, err == nil
 }
 
 // bell wakes everybody who waits.

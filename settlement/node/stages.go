@@ -16,7 +16,8 @@ import (
 type stages struct {
 	proofs, batches                        atomic.Uint64
 	blocks, accepted, refused              atomic.Uint64
-	proving, sequencing, storing, cosigned atomic.Int64 // nanoseconds of wall time inside the stage
+	admitting                              atomic.Int64 // nanoseconds inside the stage, as all of these
+	proving, sequencing, storing, cosigned atomic.Int64
 }
 
 // prove checks proofs in batches. Batches adapt by themselves: while one is checked, the next gathers in the queue, so that a busy node
@@ -84,13 +85,15 @@ func (n *Node) sequence() {
 		case <-n.ctx.Done():
 			return
 		}
-		for more := len(batch) > 0 && len(batch) < n.cfg.Limits.Waiting; more; {
+		for size := 0; len(batch) > 0 && size < n.cfg.Limits.BlockBytes; {
+			size += batch[len(batch)-1].bytes
 			select {
 			case t := <-n.proven:
 				batch = append(batch, t)
+				continue
 			default:
-				more = false
 			}
+			break
 		}
 		if err := n.step(batch); err != nil {
 			n.fail(err)
