@@ -75,18 +75,6 @@ func tileKey(level uint8, index uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{famTiles, level}, index)
 }
 
-// prefixEnd is the first key behind every key that starts with prefix.
-func prefixEnd(prefix []byte) []byte {
-	end := append([]byte{}, prefix...)
-	for i := len(end) - 1; i >= 0; i-- {
-		end[i]++
-		if end[i] != 0 {
-			return end[:i+1]
-		}
-	}
-	return nil
-}
-
 // headRow is the one row that every append and every acquisition rewrites: the
 // compare-and-set goes against it.
 type headRow struct {

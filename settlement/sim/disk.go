@@ -44,8 +44,6 @@ type memDisk struct {
 	synced    int  // blocks that a crash leaves, with lazySync
 }
 
-func newMemDisk() *memDisk { return &memDisk{} }
-
 // Create implements settlement.Opener.
 func (d *memDisk) Create(_ context.Context, genesis *settlement.Block) (settlement.Store, error) {
 	if len(d.blocks) > 0 {

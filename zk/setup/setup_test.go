@@ -153,7 +153,7 @@ func TestKeysDependOnTheCircuitAndItsDigest(t *testing.T) {
 	if key(zk.Transfer) == key(zk.Hold) {
 		t.Error("two circuits have one key")
 	}
-	if key(zk.Transfer) != key(zk.Transfer) {
+	if first, second := key(zk.Transfer), key(zk.Transfer); first != second {
 		t.Error("one circuit has two keys")
 	}
 	before := qap.Digest(r)

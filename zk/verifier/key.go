@@ -111,7 +111,7 @@ func ParseKey(b []byte) (*VerifyingKey, error) {
 	for i := range k.K {
 		// An input without weight has the point at infinity here: say so instead of "not canonical".
 		if isZero(b[:96]) {
-			return nil, fmt.Errorf("K[%d]: %w", i, ErrKeyUnbound)
+			return nil, fmt.Errorf("point K[%d]: %w", i, ErrKeyUnbound)
 		}
 		if err := getG1(&k.K[i], b); err != nil {
 			return nil, keyError(fmt.Sprintf("K[%d]", i), err)
@@ -161,10 +161,10 @@ func New(k Key) (*VerifyingKey, error) {
 func checkKey(k *Key) error {
 	for i := range k.K {
 		if k.K[i].IsInfinity() {
-			return fmt.Errorf("K[%d]: %w", i, ErrKeyUnbound)
+			return fmt.Errorf("point K[%d]: %w", i, ErrKeyUnbound)
 		}
 		if !k.K[i].IsInSubGroup() { // checks the curve equation as well
-			return fmt.Errorf("K[%d]: %w", i, ErrKeySubgroup)
+			return fmt.Errorf("point K[%d]: %w", i, ErrKeySubgroup)
 		}
 	}
 	_, _, g1, g2 := curve.Generators()

@@ -49,13 +49,13 @@ func (p *Points) Encode() zk.Proof {
 // Decode reads the points of a proof. Every proof has exactly one encoding: anything else is ErrEncoding.
 func (p *Points) Decode(proof *zk.Proof) error {
 	if err := getG1(&p.A, proof[0:96]); err != nil {
-		return fmt.Errorf("A: %w", err)
+		return fmt.Errorf("point A: %w", err)
 	}
 	if err := getG2(&p.B, proof[96:288]); err != nil {
-		return fmt.Errorf("B: %w", err)
+		return fmt.Errorf("point B: %w", err)
 	}
 	if err := getG1(&p.C, proof[288:384]); err != nil {
-		return fmt.Errorf("C: %w", err)
+		return fmt.Errorf("point C: %w", err)
 	}
 	return nil
 }

@@ -111,8 +111,7 @@ type TableG2 [windows][]curve.G2Affine
 // NewTableG2 precomputes the multiples of base: 9.4 MB.
 func NewTableG2(base *curve.G2Affine) *TableG2 {
 	t := new(TableG2)
-	var b curve.G2Affine
-	b = *base
+	b := *base
 	for w := range t {
 		// Doubling the table's length each step keeps the additions batched.
 		row := make([]curve.G2Affine, 1, perWindow+1)
