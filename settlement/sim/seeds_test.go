@@ -3,6 +3,7 @@ package sim
 import (
 	"flag"
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -78,4 +79,25 @@ func TestSeeds(t *testing.T) {
 func spread(v []int) string {
 	slices.Sort(v)
 	return fmt.Sprintf("min %d, median %d, max %d", v[0], v[len(v)/2], v[len(v)-1])
+}
+
+func TestSameSeedGivesTheSameWorld(t *testing.T) {
+	for seed := uint64(1); seed <= 8; seed++ {
+		a, err1 := Run(Options{Seed: seed})
+		b, err2 := Run(Options{Seed: seed})
+		if err1 != nil || err2 != nil || !reflect.DeepEqual(a, b) {
+			t.Errorf("seed %d: %+v (%v), then %+v (%v)", seed, a, err1, b, err2)
+		}
+	}
+}
+
+func TestLongerWorldsHold(t *testing.T) {
+	for seed := uint64(1); seed <= 4; seed++ {
+		r, err := Run(Options{Seed: seed, Payments: 200})
+		if err != nil {
+			t.Errorf("seed %d: %v", seed, err)
+		} else if r.Payments < 200 {
+			t.Errorf("seed %d settled %d payments", seed, r.Payments)
+		}
+	}
 }

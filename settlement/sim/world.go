@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -35,6 +36,7 @@ type Report struct {
 	Answers  map[string]int // by status or refusal code
 	Faults   [numFaults]int // of the store
 	Other    map[string]int // of the network, the clock and people
+	Final    [32]byte       // SHA-256 of the ledger's last state
 }
 
 // FaultCount is how many faults the seed held, of every sort.
@@ -329,8 +331,8 @@ func (w *world) answer(m *message, r settlement.Result) {
 	m.from.hear(w, r)
 }
 
-// finish checks, after the last tick, that all that was promised is there and
-// that a replay from nothing gives the same state.
+// finish checks, after the last tick, that all that was promised is there and,
+// for one seed in four, that a replay from nothing gives the same state.
 func (w *world) finish() {
 	if w.failure != nil {
 		return
@@ -345,10 +347,15 @@ func (w *world) finish() {
 			w.fail(wrong("%s was acknowledged and is not in the log", id))
 		}
 	}
+	last := w.node.seq.State().Marshal()
+	w.report.Final = sha256.Sum256(last)
+	if w.report.Seed%4 != 0 {
+		return // the auditor has replayed every block already
+	}
 	state, err := replay.All(ctx, w.node.raw.Blocks(ctx, 0), replay.Config{Verifier: &w.oracle.verifier, Genesis: w.ledger.Hash}, nil)
 	if err != nil {
 		w.fail(wrong("replay from nothing: %v", err))
-	} else if !bytes.Equal(state.Marshal(), w.node.seq.State().Marshal()) {
+	} else if !bytes.Equal(state.Marshal(), last) {
 		w.fail(wrong("replay from nothing gives another state"))
 	}
 }
