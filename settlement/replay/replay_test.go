@@ -416,3 +416,46 @@ func equivalent(a, b []byte) bool {
 	}
 	return err1 == nil && err2 == nil && x.Head() != nil && y.Head() != nil && entry.IDOf(x) == entry.IDOf(y)
 }
+
+func TestProofsGatheredAcrossBlocksAreAllCheckedAndNamed(t *testing.T) {
+	b := history(t)
+	jobs := 0
+	for _, block := range b.Blocks[1:] {
+		for _, leaf := range block.Entries {
+			if tx, err := entry.DecodeTransaction(leaf); err == nil {
+				jobs += len(tx.Legs)
+			}
+		}
+	}
+	for _, batch := range []int{1, 2, 3, jobs, 1000} {
+		v := &ledgertest.StampVerifier{Key: b.Verifier.Key}
+		if _, err := replay.All(t.Context(), seq(b.Blocks), replay.Config{Verifier: v, Batch: batch}, nil); err != nil || v.Count != jobs {
+			t.Errorf("batches of %d: %d of %d proofs checked, %v", batch, v.Count, jobs, err)
+		}
+		spoil := func(blocks []*settlement.Block, at int) {
+			blocks[at].Entries[0] = change(t, bytes.Clone(blocks[at].Entries[0]), func(tx *entry.Transaction) { tx.Legs[0].Proof[20] ^= 1 })
+		}
+		// Two bad proofs: the first is named, also when another fault follows.
+		for _, also := range []bool{false, true} {
+			blocks := bare(b.Blocks)
+			spoil(blocks, 4)
+			spoil(blocks, 7)
+			if also {
+				blocks[5].Entries = blocks[5].Entries[1:]
+			}
+			var broken *replay.Error
+			_, err := replay.All(t.Context(), seq(blocks), replay.Config{Verifier: v, Batch: batch}, nil)
+			if !errors.As(err, &broken) || broken.Index != 8 || entry.CodeOf(err) != entry.ProofInvalid {
+				t.Errorf("batches of %d, another fault %v: %v", batch, also, err)
+			}
+		}
+		// A fault before the bad proof comes first.
+		blocks := bare(b.Blocks)
+		spoil(blocks, 7)
+		blocks[5].Entries = blocks[5].Entries[1:]
+		var broken *replay.Error
+		if _, err := replay.All(t.Context(), seq(blocks), replay.Config{Verifier: v, Batch: batch}, nil); !errors.As(err, &broken) || broken.Height != 5 {
+			t.Errorf("batches of %d, an earlier fault: %v", batch, err)
+		}
+	}
+}
