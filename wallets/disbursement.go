@@ -184,7 +184,7 @@ func parseLine(record []string, asset entry.Asset, book Book) (l Line, err error
 		return l, err
 	}
 	if l.Amount > book.Rights.Limit {
-		return l, Refuse(OverLimit, "%d minor units in one payment, the limit is %d", l.Amount, book.Rights.Limit)
+		return l, Refuse(OverLimit, "%s in one payment, the limit is %s %s", l.Amount.Format(int(asset.Decimals)), book.Rights.Limit.Format(int(asset.Decimals)), asset.Code)
 	}
 	if l.Programme, err = ParseProgramme(strings.TrimSpace(record[3])); err != nil {
 		return l, err

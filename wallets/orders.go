@@ -21,7 +21,8 @@ func (b *Builder) CheckOrder(o *Order) error {
 	if err := CheckPaymentID(o.ID); err != nil {
 		return err
 	}
-	if _, ok := g.Asset(o.Asset); !ok {
+	asset, ok := g.Asset(o.Asset)
+	if !ok {
 		return Refuse(UnknownAsset, "asset %d is not in the genesis table", o.Asset)
 	}
 	if o.Disbursement == "" {
@@ -36,7 +37,7 @@ func (b *Builder) CheckOrder(o *Order) error {
 	if err := checkProgramme(rights, o.Programme); err != nil {
 		return err
 	}
-	return (&purse{rights: rights}).mayPay(o.Amount)
+	return (&purse{rights: rights, asset: asset}).mayPay(o.Amount)
 }
 
 func checkProgramme(rights Rights, p zk.ProgrammeID) error {

@@ -335,6 +335,7 @@ func (s *State) Unsettled(o *Outbox) (out []*Attempt) {
 // payment may use them, which can only make the refused attempt dead.
 func (s *State) purse(o *Outbox, asset zk.AssetID) *purse {
 	p := &purse{rights: s.Rights(), free: map[zk.ProgrammeID][]coin{}, busy: map[zk.ProgrammeID]zk.Amount{}, tree: s.notes.number}
+	p.asset, _ = s.genesis.Asset(asset)
 	reserved := map[zk.Nullifier]bool{}
 	for _, a := range s.Unsettled(o) {
 		for _, nf := range a.Inputs {

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 
+	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/zk"
 )
 
@@ -102,6 +104,12 @@ type purse struct {
 	free   map[zk.ProgrammeID][]coin
 	busy   map[zk.ProgrammeID]zk.Amount
 	tree   uint16 // the note tree that takes the next outputs
+	asset  entry.Asset
+}
+
+// money prints an amount in the purse's currency, for refusals.
+func (p *purse) money(a zk.Amount) string {
+	return strings.TrimSpace(a.Format(int(p.asset.Decimals)) + " " + p.asset.Code)
 }
 
 // sources lists the programmes whose money can end as money of programme to, in the order in which it is used: to itself, then money
@@ -163,7 +171,7 @@ func (p *purse) mayPay(amount zk.Amount) error {
 	case p.rights.Frozen:
 		return Refuse(OwnerFrozen, "the registry has frozen this wallet")
 	case amount > p.rights.Limit:
-		return Refuse(OverLimit, "%d minor units to others in one leg, the limit is %d", amount, p.rights.Limit)
+		return Refuse(OverLimit, "%s to others in one leg, the limit is %s", p.money(amount), p.money(p.rights.Limit))
 	}
 	return nil
 }
@@ -182,16 +190,16 @@ func (p *purse) fundsError(to zk.ProgrammeID, amount zk.Amount) error {
 	}
 	switch {
 	case all >= amount:
-		return Refuse(FundsInFlight, "%d minor units are needed, %d are free and %d are in transactions that have not settled", amount, free, all-free)
+		return Refuse(FundsInFlight, "%s is needed, %s is free and %s is in transactions that have not settled", p.money(amount), p.money(free), p.money(all-free))
 	case everything >= amount && to != 0 && p.rights.grantsSet(to) && p.rights.closed(to):
-		return Refuse(ProgrammeClosed, "%d minor units of programme %d are needed and %d are there; it is closed, so no other money may be earmarked for it", amount, to, all)
+		return Refuse(ProgrammeClosed, "%s of programme %d is needed and %s is there; it is closed, so no other money may be earmarked for it", p.money(amount), to, p.money(all))
 	case everything >= amount && to != 0 && !p.rights.MaySet(to):
-		return Refuse(SetNotAllowed, "%d minor units of programme %d are needed and %d are there; other money may not be earmarked for it here", amount, to, all)
+		return Refuse(SetNotAllowed, "%s of programme %d is needed and %s is there; other money may not be earmarked for it here", p.money(amount), to, p.money(all))
 	case everything >= amount:
-		return Refuse(ReleaseNotAllowed, "%d minor units are needed, %d are there that may be used; the rest is earmarked and may not be released here",
-			amount, all)
+		return Refuse(ReleaseNotAllowed, "%s is needed, %s is there that may be used; the rest is earmarked and may not be released here",
+			p.money(amount), p.money(all))
 	}
-	return Refuse(InsufficientFunds, "%d minor units are needed, %d are there", amount, all)
+	return Refuse(InsufficientFunds, "%s is needed, %s is there", p.money(amount), p.money(all))
 }
 
 // pay plans the next round of one payment. When done, the round is the one leg that pays; otherwise its legs go to the wallet itself
@@ -317,9 +325,9 @@ func (p *purse) redeem(amount zk.Amount, from zk.ProgrammeID) (round []leg, done
 	}
 	if p.amountOf(from) < amount {
 		if addCapped(p.amountOf(from), p.busy[from]) >= amount {
-			return nil, false, Refuse(FundsInFlight, "%d minor units are needed and %d are free", amount, p.amountOf(from))
+			return nil, false, Refuse(FundsInFlight, "%s is needed and %s is free", p.money(amount), p.money(p.amountOf(from)))
 		}
-		return nil, false, Refuse(InsufficientFunds, "%d minor units of programme %d are needed, %d are there", amount, from, p.amountOf(from))
+		return nil, false, Refuse(InsufficientFunds, "%s of programme %d is needed, %s is there", p.money(amount), from, p.money(p.amountOf(from)))
 	}
 	return p.mergeLegs(p.free[from], from, amount), false, nil
 }
@@ -415,7 +423,7 @@ func (p *purse) disburseTo(needs []need, to zk.ProgrammeID) ([]leg, error) {
 			return append(round, p.fund(open, from, free[from])...), nil
 		}
 	}
-	rest := &purse{rights: p.rights, free: free, busy: p.busy, tree: p.tree}
+	rest := &purse{rights: p.rights, free: free, busy: p.busy, tree: p.tree, asset: p.asset}
 	more, err := rest.gather(sum, to)
 	if err != nil {
 		if CodeOf(err) == FundsInFlight && len(round) > 0 {

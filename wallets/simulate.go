@@ -32,7 +32,7 @@ func (p *purse) apply(round []leg, fresh *int) {
 
 // clone copies the purse so that a plan can be played through.
 func (p *purse) clone() *purse {
-	c := &purse{rights: p.rights, tree: p.tree, free: make(map[zk.ProgrammeID][]coin, len(p.free)), busy: make(map[zk.ProgrammeID]zk.Amount, len(p.busy))}
+	c := &purse{rights: p.rights, tree: p.tree, asset: p.asset, free: make(map[zk.ProgrammeID][]coin, len(p.free)), busy: make(map[zk.ProgrammeID]zk.Amount, len(p.busy))}
 	for k, v := range p.free {
 		c.free[k] = append([]coin(nil), v...)
 	}
