@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 
 	"connectrpc.com/connect"
 
@@ -37,12 +38,8 @@ func fromConnect(err error) (Code, string, bool) {
 	if !errors.As(err, &wire) {
 		return 0, "", false
 	}
-	for _, d := range wire.Details() {
-		if m, err := d.Value(); err == nil {
-			if detail, ok := m.(*ledgerv1.ErrorDetail); ok && detail.GetCode() != "" {
-				return codeOfName(detail.GetCode()), detail.GetCode(), true
-			}
-		}
+	if detail := detailOf(wire); detail != nil {
+		return codeOfName(detail.GetCode()), detail.GetCode(), true
 	}
 	switch wire.Code() {
 	case connect.CodeUnavailable, connect.CodeDeadlineExceeded, connect.CodeResourceExhausted:
@@ -51,4 +48,29 @@ func fromConnect(err error) (Code, string, bool) {
 		return Refused, "", true
 	}
 	return Failure, "", true
+}
+
+func detailOf(wire *connect.Error) *ledgerv1.ErrorDetail {
+	for _, d := range wire.Details() {
+		if m, err := d.Value(); err == nil {
+			if detail, ok := m.(*ledgerv1.ErrorDetail); ok && detail.GetCode() != "" {
+				return detail
+			}
+		}
+	}
+	return nil
+}
+
+// Answer turns an error of a call into the refusal that it carries, and says what was attempted. A call that carries none keeps its error.
+func Answer(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var wire *connect.Error
+	if errors.As(err, &wire) {
+		if detail := detailOf(wire); detail != nil {
+			return fmt.Errorf("%s: %w", doing, &entry.Refusal{Code: entry.Code(detail.GetCode()), Detail: detail.GetDetail()})
+		}
+	}
+	return fmt.Errorf("%s: %w", doing, err)
 }

@@ -28,7 +28,7 @@ func (r *remote) blocks(ctx context.Context, segments bool) iter.Seq2[*settlemen
 		defer cancel()
 		stream, err := r.StreamBlocks(ctx, &ledgerv1.StreamBlocksRequest{StopAtHead: true, OmitSegments: !segments})
 		if err != nil {
-			yield(nil, fmt.Errorf("stream blocks: %w", err))
+			yield(nil, cli.Answer("stream blocks", err))
 			return
 		}
 		defer stream.Close()
@@ -39,7 +39,7 @@ func (r *remote) blocks(ctx context.Context, segments bool) iter.Seq2[*settlemen
 			}
 		}
 		if err := stream.Err(); err != nil {
-			yield(nil, fmt.Errorf("stream blocks: %w", err))
+			yield(nil, cli.Answer("stream blocks", err))
 		}
 	}
 }
@@ -48,7 +48,7 @@ func (r *remote) blocks(ctx context.Context, segments bool) iter.Seq2[*settlemen
 func (r *remote) checkpoint(ctx context.Context) ([]byte, *proof.Final, error) {
 	answer, err := r.GetCheckpoint(ctx, &ledgerv1.GetCheckpointRequest{})
 	if err != nil {
-		return nil, nil, fmt.Errorf("ask for the checkpoint: %w", err)
+		return nil, nil, cli.Answer("ask for the checkpoint", err)
 	}
 	if len(answer.GetCheckpoint()) == 0 {
 		return nil, nil, entry.Refuse(entry.TryLater, "no checkpoint is cosigned by the quorum of witnesses yet")

@@ -36,7 +36,7 @@ func dial(ctx context.Context, address string, want *entry.GenesisHash) (*remote
 	defer cancel()
 	answer, err := client.GetGenesis(ctx, &ledgerv1.GetGenesisRequest{})
 	if err != nil {
-		return nil, fmt.Errorf("ask %s for its genesis: %w", url, err)
+		return nil, cli.Answer("ask "+url+" for its genesis", err)
 	}
 	g, err := entry.DecodeGenesis(answer.GetGenesis())
 	if err != nil {
@@ -67,7 +67,7 @@ func (r *remote) status(ctx context.Context) (*ledgerv1.GetStatusResponse, *entr
 	defer cancel()
 	answer, err := r.GetStatus(ctx, &ledgerv1.GetStatusRequest{})
 	if err != nil {
-		return nil, nil, fmt.Errorf("ask for the status: %w", err)
+		return nil, nil, cli.Answer("ask for the status", err)
 	}
 	state, err := entry.DecodeState(answer.GetState())
 	if err != nil {

@@ -48,7 +48,7 @@ When it answers it prints a line that begins with "ready" to stderr and, with --
 in order: what was taken in is settled and answered first. It can be killed at any moment without losing what it acknowledged.`,
 		Example: `  comity ledger run --data aurelia --listen 127.0.0.1:7001 --witness witness.example=http://127.0.0.1:7501
   curl -s -X POST -H 'Content-Type: application/json' -d '{}' http://127.0.0.1:7001/comity.ledger.v1.LedgerService/GetStatus`,
-		Args:    cobra.NoArgs,
+		Args: cobra.NoArgs,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.data, "data", "", "the data folder (required)")

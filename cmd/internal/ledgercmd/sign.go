@@ -193,10 +193,10 @@ the signatures stay good.`,
 			}
 			answer, err = r.Submit(cmd.Context(), &ledgerv1.SubmitRequest{Entry: leaf, Segments: p.Segments()})
 			if err != nil {
-				return fmt.Errorf("submit: %w", err)
+				return cli.Answer("submit", err)
 			}
 		} else if err != nil {
-			return fmt.Errorf("submit: %w", err)
+			return cli.Answer("submit", err)
 		}
 		before := answer.GetOutcome() == ledgerv1.Outcome_OUTCOME_SETTLED_BEFORE
 		return cli.Print(cmd, *asJSON, map[string]any{
