@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"go.uber.org/goleak"
 
 	"github.com/comity-ledger/comity/settlement"
@@ -23,7 +21,9 @@ import (
 	"github.com/comity-ledger/comity/settlement/internal/ledgertest"
 	"github.com/comity-ledger/comity/settlement/journal"
 	"github.com/comity-ledger/comity/settlement/pebblestore"
+	"github.com/comity-ledger/comity/settlement/pebblestore/pebbletest"
 	"github.com/comity-ledger/comity/settlement/proof"
+	"github.com/comity-ledger/comity/settlement/storetest"
 	"github.com/comity-ledger/comity/zk"
 )
 
@@ -34,8 +34,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type rig struct {
 	*ledgertest.Bed
 	bed     sync.Mutex // guards the bed's random source
-	mem     *vfs.MemFS
-	inject  atomic.Pointer[func(errorfs.Op) error]
+	disk    *pebbletest.Disk
 	signer  *proof.LogSigner
 	policy  *proof.Policy
 	witness *witness
@@ -60,7 +59,7 @@ func newRig(t testing.TB) *rig {
 	l.Genesis.LogKey = logPublic
 	l.Genesis.Witnesses.Members[0].Key = witnessPublic
 	l.Without(0) // genesis changed: a new proof of possession and a new hash
-	r := &rig{Bed: ledgertest.BedOf(l, 1), mem: vfs.NewCrashableMem(), limits: Limits{Idle: 20 * time.Millisecond, WitnessTimeout: time.Second}}
+	r := &rig{Bed: ledgertest.BedOf(l, 1), disk: pebbletest.New(), limits: Limits{Idle: 20 * time.Millisecond, WitnessTimeout: time.Second}}
 	r.verify = r.Verifier
 	r.clock.Store(r.Now)
 	var err error
@@ -71,7 +70,7 @@ func newRig(t testing.TB) *rig {
 	cosigner, err := proof.NewCosigner("w1.example", witnessKey)
 	must(t, err)
 	r.witness = newWitness(t, cosigner, r.signer)
-	store, err := r.opener(t, r.mem).Create(t.Context(), r.Blocks[0])
+	store, err := r.disk.Create(t.Context(), r.Blocks[0])
 	must(t, err)
 	must(t, store.Close())
 	return r
@@ -84,35 +83,22 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func (r *rig) opener(t testing.TB, mem *vfs.MemFS) *pebblestore.Opener {
-	t.Helper()
-	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if f := r.inject.Load(); f != nil {
-			return (*f)(op)
-		}
-		return nil
-	}))
-	o, err := pebblestore.New(pebblestore.Config{Dir: "ledger", FS: fs, MemTableBytes: 1 << 20, PartitionSize: 1000})
-	must(t, err)
-	return o
-}
-
 // running is a node and its store; stop ends both.
 type running struct {
 	*Node
 	store settlement.Store
 }
 
-func (r *rig) start(t testing.TB, mem *vfs.MemFS) *running {
+func (r *rig) start(t testing.TB, disk *pebbletest.Disk) *running {
 	t.Helper()
-	run, err := r.tryStart(t, mem)
+	run, err := r.tryStart(t, disk)
 	must(t, err)
 	return run
 }
 
-func (r *rig) tryStart(t testing.TB, mem *vfs.MemFS) (*running, error) {
+func (r *rig) tryStart(t testing.TB, disk *pebbletest.Disk) (*running, error) {
 	t.Helper()
-	store, err := r.opener(t, mem).Open(t.Context(), r.Hash)
+	store, err := disk.Open(t.Context(), r.Hash)
 	must(t, err)
 	n, err := Start(t.Context(), Config{
 		Store: store, Verifier: r.verify, Signer: r.signer, Witnesses: []journal.Endpoint{{Name: "w1.example", URL: "http://w1.example"}},
@@ -202,7 +188,7 @@ func (w *witness) RoundTrip(req *http.Request) (*http.Response, error) {
 
 func TestAcceptedEntryIsDurableAndItsReceiptChecksOffline(t *testing.T) {
 	r := newRig(t)
-	n := r.start(t, r.mem)
+	n := r.start(t, r.disk)
 	tx := r.transfer()
 	res, err := send(n, tx)
 	if err != nil || res.Status != settlement.Accepted || res.EntryIndex != 2 || res.Height != 1 || res.ID != tx.ID() {
@@ -236,7 +222,7 @@ func TestAcceptedEntryIsDurableAndItsReceiptChecksOffline(t *testing.T) {
 
 func TestRepeatIsAnsweredWithTheFirstPlace(t *testing.T) {
 	r := newRig(t)
-	n := r.start(t, r.mem)
+	n := r.start(t, r.disk)
 	tx := r.transfer()
 	first, err := send(n, tx)
 	must(t, err)
@@ -253,7 +239,7 @@ func TestRepeatIsAnsweredWithTheFirstPlace(t *testing.T) {
 	again.Legs[0].Proof[50] ^= 1
 	check("a bad proof under the good id", &ledgertest.Tx{Transaction: &again, Segments: tx.Segments})
 	must(t, n.stop(t))
-	n = r.start(t, r.mem)
+	n = r.start(t, r.disk)
 	check("after a restart", tx)
 	r.clock.Add(120_000)
 	check("after its expiry", tx)
@@ -270,7 +256,7 @@ func TestOneOf64SpendersWinsAcrossARestart(t *testing.T) {
 	for range 63 {
 		rivals = append(rivals, r.rival(first))
 	}
-	n := r.start(t, r.mem)
+	n := r.start(t, r.disk)
 	var won sync.Map
 	race := func(list []*ledgertest.Tx) {
 		var wg sync.WaitGroup
@@ -288,7 +274,7 @@ func TestOneOf64SpendersWinsAcrossARestart(t *testing.T) {
 	}
 	race(rivals[:32])
 	must(t, n.stop(t))
-	n = r.start(t, r.mem.CrashClone(vfs.CrashCloneCfg{}))
+	n = r.start(t, r.disk.Lose(0, 1))
 	race(rivals)
 	winners := 0
 	won.Range(func(any, any) bool { winners++; return true })
@@ -313,7 +299,7 @@ func TestFloodOfInvalidProofsMeetsBoundedQueuesAndHonestTrafficFlows(t *testing.
 	r := newRig(t)
 	r.limits.Waiting, r.limits.Batch = 64, 16
 	r.verify = slow{r.Verifier, 100 * time.Microsecond}
-	n := r.start(t, r.mem)
+	n := r.start(t, r.disk)
 	var later, invalid, worst atomic.Int64
 	done := make(chan struct{})
 	var flood sync.WaitGroup
@@ -373,7 +359,7 @@ func TestFloodOfInvalidProofsMeetsBoundedQueuesAndHonestTrafficFlows(t *testing.
 func TestWaitingBytesAreBounded(t *testing.T) {
 	r := newRig(t)
 	r.limits.WaitingBytes = 300
-	n := r.start(t, r.mem)
+	n := r.start(t, r.disk)
 	if _, err := send(n, r.transfer()); entry.CodeOf(err) != entry.TryLater {
 		t.Fatalf("more bytes than may wait: %v", err)
 	}
@@ -386,7 +372,7 @@ func TestWaitingBytesAreBounded(t *testing.T) {
 func TestLostQuorumIsABacklogThenTryLaterThenRecovery(t *testing.T) {
 	r := newRig(t)
 	r.limits.NotFinal = 40
-	n := r.start(t, r.mem)
+	n := r.start(t, r.disk)
 	_, err := send(n, r.transfer())
 	must(t, err)
 	if _, err := n.Receipt(t.Context(), 2); err != nil {
@@ -423,12 +409,12 @@ func TestLostQuorumIsABacklogThenTryLaterThenRecovery(t *testing.T) {
 
 func TestNodeRestoredFromAnOldBackupRefusesToStart(t *testing.T) {
 	r := newRig(t)
-	n := r.start(t, r.mem)
+	n := r.start(t, r.disk)
 	_, err := send(n, r.transfer())
 	must(t, err)
 	_, err = n.Receipt(t.Context(), 2)
 	must(t, err)
-	backup := r.mem.CrashClone(vfs.CrashCloneCfg{})
+	backup := r.disk.Lose(0, 1)
 	res, err := send(n, r.transfer())
 	must(t, err)
 	_, err = n.Receipt(t.Context(), res.EntryIndex)
@@ -437,12 +423,12 @@ func TestNodeRestoredFromAnOldBackupRefusesToStart(t *testing.T) {
 	if _, err := r.tryStart(t, backup); !errors.Is(err, journal.ErrBehindWitnesses) {
 		t.Fatalf("start from an old backup: %v", err)
 	}
-	must(t, r.start(t, r.mem).stop(t))
+	must(t, r.start(t, r.disk).stop(t))
 }
 
 func TestSlowReaderGetsEveryBlock(t *testing.T) {
 	r := newRig(t)
-	n := r.start(t, r.mem)
+	n := r.start(t, r.disk)
 	const blocks = 60
 	var read []uint64
 	var reader sync.WaitGroup
@@ -474,7 +460,7 @@ func TestSlowReaderGetsEveryBlock(t *testing.T) {
 
 func TestIdleLedgerLogsTimeWhileAnythingCanExpire(t *testing.T) {
 	r := newRig(t)
-	n := r.start(t, r.mem)
+	n := r.start(t, r.disk)
 	_, err := send(n, r.transfer())
 	must(t, err)
 	height := n.Status().State.Height
@@ -497,7 +483,7 @@ func TestIdleLedgerLogsTimeWhileAnythingCanExpire(t *testing.T) {
 func TestStopAnswersWhatIsInsideAndTakesNothingMore(t *testing.T) {
 	r := newRig(t)
 	r.verify = slow{r.Verifier, 2 * time.Millisecond}
-	n := r.start(t, r.mem)
+	n := r.start(t, r.disk)
 	var wg sync.WaitGroup
 	for range 40 {
 		tx := r.transfer()
@@ -520,19 +506,13 @@ func TestStopAnswersWhatIsInsideAndTakesNothingMore(t *testing.T) {
 
 func TestFailingDiskStopsTheNodeAndAnswersNobody(t *testing.T) {
 	r := newRig(t)
-	n := r.start(t, r.mem)
+	n := r.start(t, r.disk)
 	_, err := send(n, r.transfer())
 	must(t, err)
 	if _, err := n.Receipt(t.Context(), 2); err != nil { // so that no checkpoint is being saved
 		t.Fatal(err)
 	}
-	fail := func(op errorfs.Op) error {
-		if op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData || op.Kind == errorfs.OpFileSyncTo {
-			return errors.New("input/output error")
-		}
-		return nil
-	}
-	r.inject.Store(&fail)
+	r.disk.Inject(storetest.FaultSync)
 	tx := r.transfer()
 	if _, err := send(n, tx); !errors.Is(err, ErrStopped) {
 		t.Fatalf("submit onto a failing disk: %v", err)
@@ -541,12 +521,12 @@ func TestFailingDiskStopsTheNodeAndAnswersNobody(t *testing.T) {
 	if !errors.Is(n.Err(), settlement.ErrInDoubt) {
 		t.Fatalf("the node ended with %v", n.Err())
 	}
-	r.inject.Store(nil)
+	r.disk.Inject(storetest.FaultNone)
 	if err := n.stop(t); !errors.Is(err, settlement.ErrInDoubt) {
 		t.Fatalf("stop: %v", err)
 	}
 	// The next start decides; sending again is safe either way.
-	n = r.start(t, r.mem.CrashClone(vfs.CrashCloneCfg{}))
+	n = r.start(t, r.disk.Lose(0, 1))
 	if res, err := send(n, tx); err != nil {
 		t.Fatalf("sent again: %+v, %v", res, err)
 	}
@@ -557,13 +537,13 @@ func TestFailingDiskStopsTheNodeAndAnswersNobody(t *testing.T) {
 // and know every entry that was acknowledged by then at the place it was given.
 func TestAcknowledgedIsNeverLost(t *testing.T) {
 	r := newRig(t)
-	n := r.start(t, r.mem)
+	n := r.start(t, r.disk)
 	type acknowledgement struct {
 		tx  *ledgertest.Tx
 		res settlement.Result
 	}
 	type lost struct {
-		mem   *vfs.MemFS
+		disk  *pebbletest.Disk
 		known int
 	}
 	var mu sync.Mutex // guards what follows
@@ -571,21 +551,13 @@ func TestAcknowledgedIsNeverLost(t *testing.T) {
 	var copies []lost
 	const want = 60
 	random := rand.New(rand.NewPCG(7, 7))
-	hook := func(op errorfs.Op) error {
-		switch op.Kind {
-		case errorfs.OpFileWrite, errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
-		default:
-			return nil
-		}
+	r.disk.OnWrite(func() {
 		mu.Lock()
 		defer mu.Unlock()
 		if len(copies) < want && random.IntN(5) == 0 {
-			cfg := vfs.CrashCloneCfg{UnsyncedDataPercent: []int{0, 50, 100}[len(copies)%3], RNG: rand.New(rand.NewPCG(random.Uint64(), 1))}
-			copies = append(copies, lost{r.mem.CrashClone(cfg), len(acknowledged)})
+			copies = append(copies, lost{r.disk.Lose([]int{0, 50, 100}[len(copies)%3], random.Uint64()), len(acknowledged)})
 		}
-		return nil
-	}
-	r.inject.Store(&hook)
+	})
 	enough := func() bool {
 		mu.Lock()
 		defer mu.Unlock()
@@ -608,13 +580,13 @@ func TestAcknowledgedIsNeverLost(t *testing.T) {
 		})
 	}
 	clients.Wait()
-	r.inject.Store(nil)
+	r.disk.OnWrite(nil)
 	must(t, n.stop(t))
 	r.witness.down.Store(true) // it has seen what the copies have not
 	r.limits.StartWait = time.Millisecond
 	t.Logf("%d acknowledged, %d copies", len(acknowledged), len(copies))
 	for i, c := range copies {
-		n := r.start(t, c.mem)
+		n := r.start(t, c.disk)
 		for _, a := range acknowledged[:c.known] {
 			res, err := send(n, a.tx)
 			if err != nil || res.Status != settlement.SettledBefore || res.EntryIndex != a.res.EntryIndex || res.Height != a.res.Height {
@@ -630,7 +602,7 @@ func TestAcknowledgedIsNeverLost(t *testing.T) {
 
 func TestMalformedAndForeignEntriesAreNamed(t *testing.T) {
 	r := newRig(t)
-	n := r.start(t, r.mem)
+	n := r.start(t, r.disk)
 	tx := r.transfer()
 	foreign := r.transfer()
 	foreign.Ledger[0] ^= 1

@@ -244,24 +244,6 @@ func TestForeignFilesAreNotOverwritten(t *testing.T) {
 	}
 }
 
-func TestCorruptRowsAreNamed(t *testing.T) {
-	for name, key := range map[string][]byte{
-		"head": keyHead, "version": keyVersion, "genesis": keyGenesis,
-	} {
-		m := newMedium(t, vfs.NewCrashableMem())
-		c := storetest.NewChain(1)
-		s, head := create(t, m, c)
-		appendBlock(t, s, head, c.Random())
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-		m.corrupt(t, key)
-		if _, err := m.Open(t.Context(), c.Genesis().GenesisHash()); err == nil || name == "head" && !errors.Is(err, settlement.ErrStoreCorrupt) {
-			t.Errorf("%s cut short: %v", name, err)
-		}
-	}
-}
-
 // FuzzRows feeds the decoders of rows what a broken disk could.
 func FuzzRows(f *testing.F) {
 	c := storetest.NewChain(1)

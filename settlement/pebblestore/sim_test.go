@@ -1,12 +1,11 @@
-package pebblestore
+package pebblestore_test
 
 import (
 	"flag"
 	"math/rand/v2"
 	"testing"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
+	"github.com/comity-ledger/comity/settlement/pebblestore/pebbletest"
 	"github.com/comity-ledger/comity/settlement/sim"
 )
 
@@ -15,12 +14,12 @@ var simSeeds = flag.Int("sim.seeds", 12, "how many seeds of the simulation run o
 // simDisk loses power as the simulation wants: each unsynced part of the
 // folder is kept with a probability that differs from crash to crash.
 type simDisk struct {
-	*medium
+	*pebbletest.Disk
 	rng *rand.Rand
 }
 
 func (d *simDisk) Crash() {
-	d.medium = d.medium.Crash([]int{0, 50, 100}[d.rng.IntN(3)], d.rng.Uint64()).(*medium)
+	d.Disk = d.Lose([]int{0, 50, 100}[d.rng.IntN(3)], d.rng.Uint64())
 }
 
 // TestSimulatedLedgersLiveOnThisStore runs the simulation of settlement/sim,
@@ -28,7 +27,7 @@ func (d *simDisk) Crash() {
 func TestSimulatedLedgersLiveOnThisStore(t *testing.T) {
 	for seed := range uint64(*simSeeds) {
 		report, err := sim.Run(sim.Options{Seed: seed + 1, Disk: func() sim.Disk {
-			return &simDisk{newMedium(t, vfs.NewCrashableMem()), rand.New(rand.NewPCG(seed, 1))}
+			return &simDisk{pebbletest.New(), rand.New(rand.NewPCG(seed, 1))}
 		}})
 		if err != nil {
 			t.Errorf("FAILING SEED %d: %v", seed+1, err)
