@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,7 +52,8 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": code, "waitfile": waitFile, "setfile": setFile, "setjson": setJSON, "edit": edit,
+			"code": code, "waitfile": waitFile, "setfile": setFile, "setjson": setJSON, "edit": edit, "expand": expand, "hostport": hostPort,
+			"damage": damage, "waitfinal": waitFinal,
 		},
 		RequireUniqueNames: true,
 	})
@@ -125,4 +128,56 @@ func edit(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("%s does not hold %q", args[0], args[1])
 	}
 	ts.Check(os.WriteFile(path, bytes.ReplaceAll(data, []byte(args[1]), []byte(args[2])), 0o644))
+}
+
+// expand FILE replaces $NAME by variables in a file.
+func expand(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs(args[0])
+	data, err := os.ReadFile(path)
+	ts.Check(err)
+	ts.Check(os.WriteFile(path, []byte(os.Expand(string(data), ts.Getenv)), 0o644))
+}
+
+// hostport NAME URL sets a variable to the host and port of a URL.
+func hostPort(ts *testscript.TestScript, _ bool, args []string) {
+	u, err := url.Parse(args[1])
+	ts.Check(err)
+	ts.Setenv(args[0], u.Host)
+}
+
+// damage FOLDER changes one byte of the last file in a folder, at any depth.
+func damage(ts *testscript.TestScript, _ bool, args []string) {
+	last := ""
+	ts.Check(filepath.WalkDir(ts.MkAbs(args[0]), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			last = path
+		}
+		return err
+	}))
+	data, err := os.ReadFile(last)
+	ts.Check(err)
+	data[len(data)-1] ^= 1
+	ts.Check(os.WriteFile(last, data, 0o644))
+}
+
+// waitfinal waits until everything that the ledger at $COMITY_LEDGER holds now is final.
+func waitFinal(ts *testscript.TestScript, _ bool, _ []string) {
+	want := uint64(0)
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		ts.Check(ts.Exec("comity", "ledger", "status", "--ledger", ts.Getenv("COMITY_LEDGER"), "--json"))
+		var status struct {
+			Size  uint64
+			Final uint64 `json:"final_size"`
+		}
+		ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &status))
+		if want == 0 {
+			want = status.Size
+		}
+		if status.Final >= want {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%d of %d entries are final", status.Final, want)
+		}
+	}
 }
