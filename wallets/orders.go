@@ -191,7 +191,7 @@ type Step struct {
 }
 
 // PreparationID is the order id of the transactions that make notes for a disbursement.
-func PreparationID(disbursement string) string { return "disburse/" + disbursement + "/notes" }
+func PreparationID(disbursement string) string { return reserved + disbursement + "/notes" }
 
 // NextSteps plans the next round of a disbursement. It is empty when every group settled or may settle.
 func (b *Builder) NextSteps(o *Outbox, d *DisbursementOrder) ([]Step, error) {

@@ -34,8 +34,14 @@ func (o *Order) same(p *Order) bool {
 	return a == b
 }
 
-// CheckPaymentID refuses an id that does not print or is too long.
+// reserved begins the ids of orders that the wallet makes for itself, see GroupOrderID.
+const reserved = "disburse/"
+
+// CheckPaymentID refuses an id that does not print, is too long or could be one of the wallet's own.
 func CheckPaymentID(id string) error {
+	if strings.HasPrefix(id, reserved) {
+		return Refuse(PaymentIDInvalid, "ids that begin with %q are the wallet's own", reserved)
+	}
 	if id == "" || len(id) > MaxPaymentID || !printable(id) || strings.TrimSpace(id) != id {
 		return Refuse(PaymentIDInvalid, "a payment id is 1 to %d bytes of printable text without spaces at its ends", MaxPaymentID)
 	}
@@ -111,7 +117,7 @@ type OrderLine struct {
 
 // GroupOrderID is the order id of one group of a disbursement.
 func GroupOrderID(disbursement string, group int) string {
-	return fmt.Sprintf("disburse/%s/%d", disbursement, group)
+	return fmt.Sprintf("%s%s/%d", reserved, disbursement, group)
 }
 
 // Outbox is the folded journal: orders, their attempts, disbursements. Changes come from Encode'd records: the caller makes a record
@@ -336,10 +342,10 @@ func (s *State) Unsettled(o *Outbox) (out []*Attempt) {
 func (s *State) purse(o *Outbox, asset zk.AssetID) *purse {
 	p := &purse{rights: s.Rights(), free: map[zk.ProgrammeID][]coin{}, busy: map[zk.ProgrammeID]zk.Amount{}, tree: s.notes.number}
 	p.asset, _ = s.genesis.Asset(asset)
-	reserved := map[zk.Nullifier]bool{}
+	bound := map[zk.Nullifier]bool{}
 	for _, a := range s.Unsettled(o) {
 		for _, nf := range a.Inputs {
-			reserved[nf] = true
+			bound[nf] = true
 		}
 		for _, out := range a.Outputs {
 			if out.Purpose != ToPayee && out.Note.Asset == asset {
@@ -350,7 +356,7 @@ func (s *State) purse(o *Outbox, asset zk.AssetID) *purse {
 	for i := range s.own {
 		n := &s.own[i]
 		_, known := p.rights.Opened[n.Note.Programme] // a note of no programme of this ledger has no reader and cannot be spent
-		if !n.Spent && n.Note.Asset == asset && !reserved[n.Nullifier] && (known || n.Note.Programme == 0) {
+		if !n.Spent && n.Note.Asset == asset && !bound[n.Nullifier] && (known || n.Note.Programme == 0) {
 			p.free[n.Note.Programme] = append(p.free[n.Note.Programme], coin{ref: i, value: n.Note.Value, tree: n.Position.Tree})
 		}
 	}
@@ -359,10 +365,10 @@ func (s *State) purse(o *Outbox, asset zk.AssetID) *purse {
 
 // Balances adds up the unspent notes; free leaves out what pending transactions spend.
 func (s *State) Balances(o *Outbox) (all, free []Balance) {
-	reserved := map[zk.Nullifier]bool{}
+	bound := map[zk.Nullifier]bool{}
 	for _, a := range s.Unsettled(o) {
 		for _, nf := range a.Inputs {
-			reserved[nf] = true
+			bound[nf] = true
 		}
 	}
 	add := func(list []Balance, n zk.Note) []Balance {
@@ -380,7 +386,7 @@ func (s *State) Balances(o *Outbox) (all, free []Balance) {
 			continue
 		}
 		all = add(all, s.own[i].Note)
-		if !reserved[s.own[i].Nullifier] {
+		if !bound[s.own[i].Nullifier] {
 			free = add(free, s.own[i].Note)
 		}
 	}

@@ -23,7 +23,6 @@ import (
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/wallets"
 	"github.com/comity-ledger/comity/wallets/session"
-	"github.com/comity-ledger/comity/zk"
 )
 
 // NotLoopback is the refusal of an address that is not on this machine.
@@ -281,27 +280,4 @@ func (c *Client) Receipt(ctx context.Context, index uint64, wait time.Duration) 
 		return nil, fail("get receipt", err)
 	}
 	return got.GetReceipt(), nil
-}
-
-// LookupNullifiers asks which of the wallet's own, already published nullifiers the ledger has. Asking about an unpublished one would tell
-// the node which payment is coming; sessions do not use it.
-func (c *Client) LookupNullifiers(ctx context.Context, nullifiers []zk.Nullifier) ([]uint64, []bool, error) {
-	req := &ledgerv1.LookupNullifierRequest{}
-	for _, nf := range nullifiers {
-		req.Nullifiers = append(req.Nullifiers, nf[:])
-	}
-	got, err := read(ctx, "look up nullifiers", func(ctx context.Context) (*ledgerv1.LookupNullifierResponse, error) {
-		return c.rpc.LookupNullifier(ctx, req)
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	if len(got.GetResults()) != len(nullifiers) {
-		return nil, nil, fmt.Errorf("look up nullifiers: %d results for %d", len(got.GetResults()), len(nullifiers))
-	}
-	index, spent := make([]uint64, len(nullifiers)), make([]bool, len(nullifiers))
-	for i, r := range got.GetResults() {
-		index[i], spent[i] = r.GetEntryIndex(), r.GetSpent()
-	}
-	return index, spent, nil
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/comity-ledger/comity/proto/gen/comity/ledger/v1/ledgerv1connect"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/wallets"
-	"github.com/comity-ledger/comity/zk"
 )
 
 // fake answers what a test puts into it.
@@ -101,14 +100,6 @@ func (f *fake) SubmitBatch(_ context.Context, r *ledgerv1.SubmitBatchRequest) (*
 func (f *fake) GetReceipt(_ context.Context, r *ledgerv1.GetReceiptRequest) (*ledgerv1.GetReceiptResponse, error) {
 	f.receipts = append(f.receipts, r)
 	return &ledgerv1.GetReceiptResponse{Receipt: []byte("receipt")}, nil
-}
-
-func (f *fake) LookupNullifier(_ context.Context, r *ledgerv1.LookupNullifierRequest) (*ledgerv1.LookupNullifierResponse, error) {
-	out := &ledgerv1.LookupNullifierResponse{}
-	for _, nf := range r.GetNullifiers() {
-		out.Results = append(out.Results, &ledgerv1.NullifierStatus{Spent: nf[0] == 1, EntryIndex: 4})
-	}
-	return out, nil
 }
 
 func serve(t *testing.T, f *fake) *Client {
@@ -211,12 +202,5 @@ func TestReceiptsWaitNoLongerThanTheLedgerAllows(t *testing.T) {
 		if got := f.receipts[i]; got.GetWaitMillis() != want || got.GetEntryIndex() != 3 {
 			t.Errorf("%v", got)
 		}
-	}
-}
-
-func TestNullifiersAreLookedUpInOrder(t *testing.T) {
-	_, spent, err := serve(t, &fake{}).LookupNullifiers(t.Context(), []zk.Nullifier{{1}, {2}})
-	if err != nil || !spent[0] || spent[1] {
-		t.Fatalf("%v %v", spent, err)
 	}
 }

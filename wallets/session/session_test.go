@@ -439,6 +439,7 @@ func TestTheWalletRefusesByName(t *testing.T) {
 		"reference":     {func(o *wallets.Order) { o.Reference = "a\nb" }, wallets.ReferenceInvalid},
 		"long":          {func(o *wallets.Order) { o.Reference = strings.Repeat("x", 513) }, wallets.ReferenceInvalid},
 		"empty id":      {func(o *wallets.Order) { o.ID = "" }, wallets.PaymentIDInvalid},
+		"reserved id":   {func(o *wallets.Order) { o.ID = wallets.GroupOrderID("wages", 0) }, wallets.PaymentIDInvalid},
 	} {
 		o := w.order("x", 100)
 		tc.change(o)

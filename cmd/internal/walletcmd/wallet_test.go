@@ -88,11 +88,15 @@ func TestAWalletFromItsCreationToAProofOfPayment(t *testing.T) {
 	s := newShell(t)
 	hash := s.node.genesis.Hash().String()
 	s.refused(3, "wrong_ledger", "wallet", "create", "--wallet", s.path("no"), "--genesis", strings.Repeat("0", 64))
-	created := s.ok("wallet", "create", "--wallet", s.path("treasury"), "--genesis", hash, "--json")
-	if a := s.ok("wallet", "address", "--wallet", s.path("treasury"), "--json"); a["address"] != created["address"] || a["ledger"] != hash {
+	created := s.ok("wallet", "create", "--wallet", s.path("created"), "--genesis", hash, "--json")
+	if a := s.ok("wallet", "address", "--wallet", s.path("created"), "--json"); a["address"] != created["address"] || a["ledger"] != hash {
 		t.Fatalf("%v %v", created, a)
 	}
-	s.refused(3, "wallet_exists", "wallet", "create", "--wallet", s.path("treasury"))
+	s.refused(3, "wallet_exists", "wallet", "create", "--wallet", s.path("created"))
+	if b := s.ok("wallet", "balance", "--wallet", s.path("created"), "--json"); len(b["balances"].([]any)) != 0 {
+		t.Fatalf("%v", b)
+	}
+	s.wallet("treasury") // with a cheap passphrase: it is opened forty times
 	vendor := s.wallet("vendor")
 
 	// Registration, checked as the registrar checks it.
