@@ -1,13 +1,17 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/comity-ledger/comity/settlement/entry"
 )
 
 // Money prints an amount of minor units with its decimals, thousands grouped, and the currency code: "12,345.60 AUR".
@@ -129,4 +133,32 @@ func syncDir(dir string) error {
 		return fmt.Errorf("sync folder %s: %w", dir, err)
 	}
 	return nil
+}
+
+// maxGenesis bounds a genesis file: JSON of the largest genesis is far smaller.
+const maxGenesis = 1 << 20
+
+// ReadGenesis reads a ledger's genesis from a file, as JSON or in its binary form. A file that holds neither is a usage error.
+func ReadGenesis(path string) (*entry.Genesis, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, Usagef("open genesis: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxGenesis+1))
+	if err != nil {
+		return nil, fmt.Errorf("read genesis: %w", err)
+	}
+	if len(b) > maxGenesis {
+		return nil, Usagef("genesis file %s is longer than %d bytes", path, maxGenesis)
+	}
+	decode := entry.DecodeGenesis
+	if bytes.HasPrefix(bytes.TrimSpace(b), []byte("{")) {
+		decode = entry.ParseGenesisJSON
+	}
+	g, err := decode(b)
+	if err != nil {
+		return nil, fmt.Errorf("genesis file %s: %w", path, err)
+	}
+	return g, nil
 }

@@ -280,9 +280,15 @@ func (s *story) disburse() error {
 		if settled != lines {
 			return "", fmt.Errorf("%d of %d lines settled", settled, lines)
 		}
-		s.transactions += len(order.Groups)
+		proofs := len(order.Groups)
+		for _, a := range bank.Outbox().Attempts(wallets.PreparationID(order.ID)) {
+			if bank.State().StageOf(a) == wallets.Done {
+				proofs++ // one that split the tranche into a note for each group
+			}
+		}
+		s.transactions += proofs
 		s.payments += lines
-		return fmt.Sprintf("%d of %d lines settled with %d proofs", settled, lines, len(order.Groups)), nil
+		return fmt.Sprintf("%d of %d lines settled with %d proofs", settled, lines, proofs), nil
 	})
 	if err != nil {
 		return err

@@ -31,13 +31,9 @@ func (f genesisFlags) read(cmd *cobra.Command) (*entry.Genesis, error) {
 	}
 	switch {
 	case *f.file != "" && *f.ledger == "":
-		data, err := readFile(*f.file)
+		g, err := cli.ReadGenesis(*f.file)
 		if err != nil {
 			return nil, err
-		}
-		g, err := parseGenesis(data)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", *f.file, err)
 		}
 		if want != nil && g.Hash() != *want {
 			return nil, cli.RefusedAs("other_ledger", fmt.Errorf("%s is of ledger %s, not %s", *f.file, g.Hash(), want))
@@ -51,14 +47,6 @@ func (f genesisFlags) read(cmd *cobra.Command) (*entry.Genesis, error) {
 		return r.genesis, nil
 	}
 	return nil, cli.Usagef("give --genesis-file or --ledger")
-}
-
-// parseGenesis reads a genesis as JSON or as the bytes of the entry.
-func parseGenesis(data []byte) (*entry.Genesis, error) {
-	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
-		return entry.ParseGenesisJSON(data)
-	}
-	return entry.DecodeGenesis(data)
 }
 
 func readProposal(g *entry.Genesis, path string) (*entry.Proposal, error) {

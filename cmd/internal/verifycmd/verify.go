@@ -40,7 +40,7 @@ type flags struct {
 
 func addFlags(cmd *cobra.Command) flags {
 	f := flags{
-		file:   cmd.Flags().String("genesis-file", "", "file with the ledger's genesis entry (required)"),
+		file:   cmd.Flags().String("genesis-file", "", "file with the ledger's genesis, as JSON or in its binary form (required)"),
 		hash:   cmd.Flags().String("genesis", "", "genesis hash that the file must have, hexadecimal"),
 		asJSON: cli.JSON(cmd),
 	}
@@ -67,13 +67,9 @@ func read(path string) ([]byte, error) {
 }
 
 func (f flags) genesis() (*entry.Genesis, error) {
-	b, err := read(*f.file)
+	g, err := cli.ReadGenesis(*f.file)
 	if err != nil {
 		return nil, err
-	}
-	g, err := entry.DecodeGenesis(b)
-	if err != nil {
-		return nil, cli.Usagef("genesis file %s: %w", *f.file, err)
 	}
 	if *f.hash != "" && g.Hash().String() != *f.hash {
 		return nil, cli.Exit(cli.Unverified, wallets.Refuse(wallets.OtherLedger, "the file's genesis hash is %s, --genesis says %s", g.Hash(), *f.hash))

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -46,12 +45,10 @@ func genesisOf(ctx context.Context, file, ledger, hash string) (*entry.Genesis, 
 	var raw []byte
 	var err error
 	if file != "" {
-		if raw, err = os.ReadFile(file); err != nil {
-			return nil, nil, cli.Usagef("read genesis file: %w", err)
+		if g, err = cli.ReadGenesis(file); err != nil {
+			return nil, nil, err
 		}
-		if g, err = entry.DecodeGenesis(raw); err != nil {
-			return nil, nil, cli.Usagef("genesis file %s: %w", file, err)
-		}
+		raw = entry.Encode(g)
 	} else {
 		if ledger, err = given(ledger, ledgerEnv, "ledger"); err != nil {
 			return nil, nil, err

@@ -1,7 +1,6 @@
 package witnesscmd
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/hex"
@@ -21,7 +20,6 @@ const (
 	keyFile    = "witness.key"
 	keyPurpose = "comity-witness-key-v1"
 	maxKeyFile = 1 << 10
-	maxGenesis = 1 << 20
 )
 
 // newKey makes an Ed25519 key and writes it to a file that must not exist: purpose, name and seed on one line. It is not encrypted,
@@ -70,21 +68,4 @@ func readKey(path string) (name string, key ed25519.PrivateKey, err error) {
 		return "", nil, cli.Usagef("%s is no witness key file", path)
 	}
 	return fields[1], ed25519.NewKeyFromSeed(seed), nil
-}
-
-// readGenesis reads a ledger's genesis in either of its forms.
-func readGenesis(path string) (*entry.Genesis, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, cli.Exit(cli.Usage, fmt.Errorf("open genesis: %w", err))
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxGenesis))
-	if err != nil {
-		return nil, fmt.Errorf("read genesis: %w", err)
-	}
-	if bytes.HasPrefix(bytes.TrimSpace(b), []byte("{")) {
-		return entry.ParseGenesisJSON(b)
-	}
-	return entry.DecodeGenesis(b)
 }

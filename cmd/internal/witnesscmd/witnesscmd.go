@@ -112,7 +112,7 @@ to stderr and, with --ready-file, writes its URL there.`,
 
 // run serves until ctx ends.
 func run(ctx context.Context, o options, stderr io.Writer) (err error) {
-	g, err := readGenesis(o.genesis)
+	g, err := cli.ReadGenesis(o.genesis)
 	if err != nil {
 		return err
 	}
