@@ -176,12 +176,12 @@ func run(ctx context.Context, o options, stderr io.Writer) (err error) {
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
 	url := "http://" + listener.Addr().String()
+	fmt.Fprintf(stderr, "ready %s witness %s (%s) of %s, holds %d leaves\n", url, name, kind, g.Origin, held.Size)
 	if o.readyFile != "" {
 		if err := cli.ReplaceFile(o.readyFile, []byte(url+"\n"), 0o644); err != nil {
 			return errors.Join(err, listener.Close())
 		}
 	}
-	fmt.Fprintf(stderr, "ready %s witness %s (%s) of %s, holds %d leaves\n", url, name, kind, g.Origin, held.Size)
 	return serve(ctx, server, listener, stop)
 }
 
