@@ -14,6 +14,7 @@ import (
 	mathrand "math/rand/v2"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -832,6 +833,18 @@ func TestEveryRefusalMapsToACode(t *testing.T) {
 	}
 	if len(codes) < 40 {
 		t.Fatalf("only %d codes", len(codes))
+	}
+}
+
+func TestEveryRefusalOfTheEdgeIsInTheSpec(t *testing.T) {
+	spec, err := os.ReadFile("SPEC.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, code := range []entry.Code{CodeRoleNotAllowed, CodeBodyTimeout, CodeBatchTooLong, CodeNotFound, entry.Oversize, entry.Malformed, entry.TryLater} {
+		if !bytes.Contains(spec, []byte("| `"+string(code)+"` |")) {
+			t.Errorf("%s is not in the SPEC", code)
+		}
 	}
 }
 
