@@ -12,7 +12,6 @@ import (
 	"github.com/consensys/gnark-crypto/ecc/bls12-381/fr"
 	cs "github.com/consensys/gnark/constraint/bls12-381"
 	"github.com/consensys/gnark/frontend"
-	"github.com/consensys/gnark/logger"
 
 	"github.com/comity-ledger/comity/zk"
 	"github.com/comity-ledger/comity/zk/circuit"
@@ -36,7 +35,6 @@ var (
 
 func system(t testing.TB, id zk.CircuitID) *cs.R1CS {
 	t.Helper()
-	logger.Disable()
 	systemsMu.Lock()
 	defer systemsMu.Unlock()
 	if systems[id] == nil {

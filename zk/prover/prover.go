@@ -10,7 +10,6 @@ import (
 
 	"github.com/consensys/gnark-crypto/ecc"
 	"github.com/consensys/gnark/frontend"
-	"github.com/consensys/gnark/logger"
 
 	"github.com/comity-ledger/comity/zk"
 	"github.com/comity-ledger/comity/zk/circuit"
@@ -42,10 +41,9 @@ type Prover struct {
 	keys map[zk.CircuitID]*setup.ProvingKey
 }
 
-// New returns a prover over the development keys. It turns gnark's own logger off for the whole process: it writes debug lines
-// about every proof to standard output.
+// New returns a prover over the development keys. It turns gnark's own logger off (setup.Quiet).
 func New(c Config) (*Prover, error) {
-	logger.Disable()
+	setup.Quiet()
 	if c.Keys == nil {
 		var err error
 		if c.Keys, err = setup.Open(setup.Config{}); err != nil {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 
 	curve "github.com/consensys/gnark-crypto/ecc/bls12-381"
 	groth16 "github.com/consensys/gnark/backend/groth16/bls12-381"
@@ -126,10 +127,13 @@ func (c *Cache) Has(id zk.CircuitID) bool {
 	return err == nil
 }
 
-// Compile compiles a circuit. It turns gnark's own logger off for the whole process: it writes to standard output, where a command
-// prints its result.
+// Quiet turns gnark's own logger off for the whole process: it writes to standard output, where a command prints its result. Only
+// the first call does anything, because gnark's switch is a plain variable that everything of gnark reads.
+var Quiet = sync.OnceFunc(logger.Disable)
+
+// Compile compiles a circuit, quietly.
 func Compile(id zk.CircuitID) (*cs.R1CS, error) {
-	logger.Disable()
+	Quiet()
 	system, err := circuit.Compile(id)
 	if err != nil {
 		return nil, fmt.Errorf("compile %v: %w", id, err)

@@ -17,7 +17,6 @@ import (
 	cs "github.com/consensys/gnark/constraint/bls12-381"
 	"github.com/consensys/gnark/frontend"
 	"github.com/consensys/gnark/frontend/cs/r1cs"
-	"github.com/consensys/gnark/logger"
 
 	"github.com/comity-ledger/comity/zk"
 	"github.com/comity-ledger/comity/zk/setup/internal/qap"
@@ -42,7 +41,7 @@ func (c *toy) Define(api frontend.API) error {
 }
 
 func compileToy() (*cs.R1CS, error) {
-	logger.Disable()
+	Quiet()
 	system, err := frontend.Compile(ecc.BLS12_381.ScalarField(), r1cs.NewBuilder, new(toy))
 	if err != nil {
 		return nil, err
@@ -179,7 +178,7 @@ func (c *committed) Define(api frontend.API) error {
 }
 
 func TestCircuitWithACommitmentIsRefused(t *testing.T) {
-	logger.Disable()
+	Quiet()
 	system, err := frontend.Compile(ecc.BLS12_381.ScalarField(), r1cs.NewBuilder, new(committed))
 	if err != nil {
 		t.Fatal(err)
