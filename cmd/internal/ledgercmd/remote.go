@@ -30,7 +30,11 @@ func dial(ctx context.Context, address string, want *entry.GenesisHash) (*remote
 	if err != nil {
 		return nil, err
 	}
-	client := ledgerv1connect.NewLedgerServiceClient(&http.Client{Transport: &http.Transport{ResponseHeaderTimeout: 90 * time.Second}}, url,
+	caller := &http.Client{ // no proxy, and no redirect away from this machine
+		Transport:     &http.Transport{ResponseHeaderTimeout: 90 * time.Second},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	client := ledgerv1connect.NewLedgerServiceClient(caller, url,
 		connect.WithReadMaxBytes(maxAnswer), connect.WithAcceptCompression("gzip", nil, nil))
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
