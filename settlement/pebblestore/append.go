@@ -170,8 +170,8 @@ func (s *Store) SaveCheckpoint(ctx context.Context, size uint64, checkpoint []by
 		return err
 	}
 	defer done()
-	s.writing.Lock()
-	defer s.writing.Unlock()
+	s.saving.Lock()
+	defer s.saving.Unlock()
 	return s.saveNewest("save checkpoint", keyCheckpoint, size, checkpoint)
 }
 
@@ -182,8 +182,8 @@ func (s *Store) SaveSnapshot(ctx context.Context, height uint64, state []byte) e
 		return err
 	}
 	defer done()
-	s.writing.Lock()
-	defer s.writing.Unlock()
+	s.saving.Lock()
+	defer s.saving.Unlock()
 	return s.saveNewest("save snapshot", keySnapshot, height, state)
 }
 

@@ -140,6 +140,9 @@ func (o *Opener) Create(ctx context.Context, genesis *settlement.Block) (settlem
 			err = fmt.Errorf("create ledger in %s: %w", o.cfg.Dir, settlement.ErrStoreHalfCreated)
 		}
 	}
+	if err == nil {
+		err = named("create ledger", o.mark())
+	}
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -163,7 +166,7 @@ func (o *Opener) Create(ctx context.Context, genesis *settlement.Block) (settlem
 			return err
 		}
 		s.publish(row, next)
-		return nil
+		return o.unmark()
 	})
 	if err != nil {
 		return nil, errors.Join(named("create ledger", err), s.Close())
@@ -193,14 +196,54 @@ func (o *Opener) Open(ctx context.Context, genesis entry.GenesisHash) (settlemen
 	if err != nil {
 		return nil, errors.Join(named(what, err), lock.Close())
 	}
+	creating, err := o.creating()
+	if err != nil {
+		return nil, errors.Join(named(what, err), lock.Close())
+	}
 	s, err := o.start(lock)
 	if err != nil {
+		if creating {
+			err = fmt.Errorf("%w: %w", settlement.ErrStoreHalfCreated, err)
+		}
 		return nil, errors.Join(named(what, err), lock.Close())
 	}
 	if err := s.load(ctx, genesis); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", what, err), s.Close())
 	}
+	if creating { // block 0 is there: only the mark outlived its purpose
+		if err := o.unmark(); err != nil {
+			return nil, errors.Join(named(what, err), s.Close())
+		}
+	}
 	return s, nil
+}
+
+// markName is a file that stands in the folder while a ledger is created, so
+// that files the engine cannot open are told apart: those of a creation that
+// was cut short, and those of a ledger that is damaged.
+const markName = "CREATING"
+
+func (o *Opener) mark() error {
+	f, err := o.fs.Create(o.fs.PathJoin(o.cfg.Dir, markName), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close(), o.syncDir(o.cfg.Dir))
+}
+
+func (o *Opener) unmark() error {
+	if err := o.fs.Remove(o.fs.PathJoin(o.cfg.Dir, markName)); err != nil {
+		return err
+	}
+	return o.syncDir(o.cfg.Dir)
+}
+
+func (o *Opener) creating() (bool, error) {
+	_, err := o.fs.Stat(o.fs.PathJoin(o.cfg.Dir, markName))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 type folder int
@@ -228,6 +271,9 @@ func (o *Opener) look() (folder, error) {
 	}
 	desc, err := pebble.Peek(o.cfg.Dir, o.fs)
 	if err != nil {
+		if creating, _ := o.creating(); creating {
+			return folderOther, nil
+		}
 		return folderOther, newerEngine(err)
 	}
 	if !desc.Exists {
@@ -251,6 +297,9 @@ func (o *Opener) existing(lock *pebble.Lock) error {
 	opts.ReadOnly = true
 	db, err := pebble.Open(o.cfg.Dir, opts)
 	if err != nil {
+		if creating, _ := o.creating(); creating {
+			return fmt.Errorf("%w: %w", settlement.ErrStoreHalfCreated, err)
+		}
 		return named("look at what is there", err)
 	}
 	_, closer, err := db.Get(keyHead)
@@ -274,7 +323,11 @@ func (o *Opener) makeDir(dir string) error {
 	if err := o.fs.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	f, err := o.fs.OpenDir(above)
+	return o.syncDir(above)
+}
+
+func (o *Opener) syncDir(dir string) error {
+	f, err := o.fs.OpenDir(dir)
 	if err != nil {
 		return err
 	}
@@ -310,8 +363,10 @@ type Store struct {
 	life   sync.RWMutex
 	closed bool // guarded by life
 
-	// writing serialises what rewrites the head row.
-	writing sync.Mutex
+	// writing serialises what rewrites the head row, saving what replaces
+	// checkpoint and snapshot: those share no row with a block, so neither
+	// waits for the other's fsync.
+	writing, saving sync.Mutex
 
 	// broken holds the error after which nothing more is believed.
 	broken atomic.Pointer[error]

@@ -329,3 +329,31 @@ func BenchmarkSpent(b *testing.B) {
 		})
 	}
 }
+
+// Question: how long does opening take for each nullifier that the set of
+// fingerprints has to read back?
+func BenchmarkOpen(b *testing.B) {
+	const blocks, perBlock = 100, 4000
+	opener, err := New(Config{Dir: filepath.Join(b.TempDir(), "ledger")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := storetest.NewChain(1)
+	s, head := create(b, opener, c)
+	for range blocks {
+		head = appendBlock(b, s, head, c.Next(storetest.Shape{Entries: perBlock / 2, Nullifiers: 2, EntryBytes: 100}))
+	}
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		s, err := opener.Open(b.Context(), c.Genesis().GenesisHash())
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/(blocks*perBlock), "ns/nullifier")
+}

@@ -41,21 +41,33 @@ type lost struct {
 // acknowledged before the cut, whole, and at most the one that was under way
 // besides, and then go on.
 func testCrash(t *testing.T, factory Factory) {
-	m, ok := factory(t).(Crasher)
-	if !ok {
+	if _, ok := factory(t).(Crasher); !ok {
 		t.Skip("the medium cannot lose power")
 	}
-	const seed = 11
+	// In rounds, so that few copies are held at once, and a failing seed is
+	// short.
+	const perRound = 60
+	left := crashes(t)
+	for seed := uint64(11); left > 0; seed++ {
+		crashRound(t, factory(t).(Crasher), seed, min(left, perRound))
+		left -= perRound
+	}
+}
+
+func crashRound(t *testing.T, m Crasher, seed uint64, want int) {
+	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 0))
-	want := crashes(t)
 	var mu sync.Mutex // guards everything up to found
 	acknowledged, attempted := int64(-1), int64(-1)
 	var found []lost
 	m.OnWrite(func() {
 		mu.Lock()
 		defer mu.Unlock()
-		// Creation is short, so nearly all of its writes are tried.
-		if rate := 4; attempted > 0 && r.IntN(rate) != 0 || len(found) >= want {
+		rate := 4
+		if acknowledged < 0 {
+			rate = 2 // the creation is short
+		}
+		if r.IntN(rate) != 0 || len(found) >= want {
 			return
 		}
 		keep := []int{0, 50, 100}[len(found)%3]
@@ -77,7 +89,7 @@ func testCrash(t *testing.T, factory Factory) {
 	s, head := create(t, m, c)
 	set(0, 0)
 	for i := int64(1); !enough(); i++ {
-		if i > int64(20*want) {
+		if i > int64(20*want+100) {
 			t.Fatalf("%d blocks gave no %d crashes", i, want)
 		}
 		b := c.Random()
@@ -94,27 +106,27 @@ func testCrash(t *testing.T, factory Factory) {
 	shut(t, s)
 
 	for i, l := range found {
-		recovered(t, c, l, i)
+		recovered(t, c, l, seed, i)
 	}
-	t.Logf("%d crash copies over %d blocks (seed %d)", len(found), len(c.Blocks), seed)
+	t.Logf("seed %d: %d crash copies over %d blocks", seed, len(found), len(c.Blocks))
 }
 
 // recovered opens what a crash left.
-func recovered(t *testing.T, c *Chain, l lost, number int) {
+func recovered(t *testing.T, c *Chain, l lost, seed uint64, number int) {
 	t.Helper()
 	s, err := l.medium.Open(t.Context(), c.Genesis().GenesisHash())
 	if l.acknowledged < 0 && (errors.Is(err, settlement.ErrStoreNotFound) || errors.Is(err, settlement.ErrStoreHalfCreated)) {
 		return // nobody was told that the ledger exists
 	}
 	if err != nil {
-		t.Fatalf("crash %d (%d %% kept, %d acknowledged): %v", number, l.keep, l.acknowledged, err)
+		t.Fatalf("seed %d, crash %d (%d %% kept, %d acknowledged): %v", seed, number, l.keep, l.acknowledged, err)
 	}
 	head, err := s.Head(t.Context())
 	if err != nil || int64(head.Height) < l.acknowledged || int64(head.Height) > l.attempted {
-		t.Fatalf("crash %d (%d %% kept): head %d, %d acknowledged, %d attempted, %v", number, l.keep, head.Height, l.acknowledged, l.attempted, err)
+		t.Fatalf("seed %d, crash %d (%d %% kept): head %d, %d acknowledged, %d attempted, %v", seed, number, l.keep, head.Height, l.acknowledged, l.attempted, err)
 	}
 	if head != c.Blocks[head.Height].Head(head.Epoch) {
-		t.Fatalf("crash %d: head %+v is not that of its block", number, head)
+		t.Fatalf("seed %d, crash %d: head %+v is not that of its block", seed, number, head)
 	}
 	short := *c
 	short.Blocks = c.Blocks[:min(len(c.Blocks), int(head.Height)+3)]
