@@ -298,12 +298,13 @@ func (s slow) VerifyBatch(jobs []settlement.Job) []error {
 func TestFloodOfInvalidProofsMeetsBoundedQueuesAndHonestTrafficFlows(t *testing.T) {
 	r := newRig(t)
 	r.limits.Waiting, r.limits.Batch = 64, 16
-	r.verify = slow{r.Verifier, 100 * time.Microsecond}
+	r.verify = slow{r.Verifier, time.Millisecond}
 	n := r.start(t, r.disk)
 	var later, invalid, worst atomic.Int64
 	done := make(chan struct{})
 	var flood sync.WaitGroup
 	for range 96 {
+		bad := r.broken() // made beforehand: 96 senders must outrun the verifier on any machine
 		flood.Go(func() {
 			for {
 				select {
@@ -311,7 +312,7 @@ func TestFloodOfInvalidProofsMeetsBoundedQueuesAndHonestTrafficFlows(t *testing.
 					return
 				default:
 				}
-				_, err := send(n, r.broken())
+				_, err := send(n, bad)
 				switch entry.CodeOf(err) {
 				case entry.TryLater:
 					later.Add(1)
