@@ -52,7 +52,8 @@ type Limits struct {
 	BlockBytes int
 	// NotFinal is how many log entries may be durable without a quorum of witnesses behind them; past it, try_later. Default 1,000,000.
 	NotFinal uint64
-	// Idle is how often an idle ledger looks whether it must log a state entry. Default 1 s.
+	// Idle is how often an idle ledger looks whether it must log a state entry. After 16 such times without a client it logs more rarely,
+	// in the end every 64th. Default 1 s.
 	Idle time.Duration
 	// Snapshot is how many blocks pass between snapshots of the state. Default 4096.
 	Snapshot uint64

@@ -72,12 +72,19 @@ func (n *Node) gather() (batch []*task, legs int) {
 func (n *Node) sequence() {
 	idle := time.NewTicker(n.cfg.Limits.Idle)
 	defer idle.Stop()
+	busy := n.cfg.Now() // when a client's entry was last at hand
+	written := busy     // when the last block was
 	for {
 		var batch []*task
 		select {
 		case t := <-n.proven:
 			batch = append(batch, t)
+			busy = n.cfg.Now()
 		case <-idle.C:
+			// The longer the ledger is idle, the rarer its state entries: at first one a tick, after a while one in 64.
+			if now := n.cfg.Now(); now.Sub(written) < min(now.Sub(busy)/16, 64*n.cfg.Limits.Idle) {
+				continue
+			}
 			state := n.seq.State()
 			if !state.MayExpire(state.LedgerTime(n.wall()), n.expiry.Load()) {
 				continue
@@ -99,6 +106,7 @@ func (n *Node) sequence() {
 			n.fail(err)
 			return
 		}
+		written = n.cfg.Now()
 	}
 }
 
