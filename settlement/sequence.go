@@ -102,7 +102,7 @@ func newDraft(s *State, time uint64, settled *Settled) *draft {
 	d := &draft{from: s, next: *s, settled: settled, here: NewSettled()}
 	d.next.time = time
 	d.next.height = s.height + 1
-	d.block = Block{Height: d.next.height, Time: time, FirstIndex: s.log.size}
+	d.block = Block{Height: d.next.height, Time: time, FirstIndex: s.log.Size}
 	return d
 }
 
@@ -297,8 +297,8 @@ func (d *draft) finish(parallel Parallel) (*State, *Block, error) {
 	}
 	block.Anchor = next.Anchor()
 	block.Entries = append(block.Entries, entry.Encode(next.Entry()))
-	next.log = from.log.with(block.Entries...)
-	block.Root = next.log.root()
+	next.log = from.log.With(block.Entries...)
+	block.Root = next.log.Root()
 	// Copies: a pointer into the draft would keep it alive, with the state
 	// before it, and that one's draft, back to the node's start.
 	after, made := *next, *block

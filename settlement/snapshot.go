@@ -24,8 +24,8 @@ var ErrSnapshot = errors.New("settlement: not a snapshot of this ledger's state"
 // of it (the store keeps them). All integers are big-endian.
 func (s *State) Marshal() []byte {
 	out := append([]byte{snapshotVersion}, s.rules.hash[:]...)
-	out = put64(out, s.height, s.time, s.lastActivity, s.log.size)
-	for _, node := range s.log.nodes {
+	out = put64(out, s.height, s.time, s.lastActivity, s.log.Size)
+	for _, node := range s.log.Nodes {
 		out = append(out, node[:]...)
 	}
 	out = binary.BigEndian.AppendUint16(out, s.notes.number)
@@ -88,8 +88,8 @@ func Unmarshal(genesis *entry.Genesis, snapshot []byte, block *Block) (*State, e
 		return nil, fmt.Errorf("%w: %w", ErrSnapshot, err)
 	}
 	switch last := block.Entries[len(block.Entries)-1]; {
-	case s.height != block.Height || s.log.size != block.Size() || s.log.root() != block.Root:
-		return nil, fmt.Errorf("%w: height %d and size %d, the block has %d and %d", ErrSnapshot, s.height, s.log.size, block.Height, block.Size())
+	case s.height != block.Height || s.log.Size != block.Size() || s.log.Root() != block.Root:
+		return nil, fmt.Errorf("%w: height %d and size %d, the block has %d and %d", ErrSnapshot, s.height, s.log.Size, block.Height, block.Size())
 	case !bytes.Equal(entry.Encode(s.Entry()), last):
 		return nil, fmt.Errorf("%w: the state entry of block %d differs", ErrSnapshot, block.Height)
 	case !bytes.Equal(s.Marshal(), snapshot):
@@ -108,9 +108,9 @@ func unmarshal(genesis *entry.Genesis, snapshot []byte) (*State, error) {
 		return nil, ErrOtherLedger
 	}
 	s.height, s.time, s.lastActivity = r.u64(), r.u64(), r.u64()
-	s.log.size = r.u64()
-	for range bits.OnesCount64(s.log.size) {
-		s.log.nodes = append(s.log.nodes, r.hash())
+	s.log.Size = r.u64()
+	for range bits.OnesCount64(s.log.Size) {
+		s.log.Nodes = append(s.log.Nodes, r.hash())
 	}
 	s.notes.number = r.u16()
 	for range s.notes.number {

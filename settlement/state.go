@@ -5,6 +5,7 @@ import (
 
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/settlement/internal/planted"
+	"github.com/comity-ledger/comity/settlement/proof"
 	"github.com/comity-ledger/comity/zk"
 )
 
@@ -17,7 +18,7 @@ type State struct {
 	height       uint64
 	time         uint64 // milliseconds; ledger time of the last block
 	lastActivity uint64 // ledger time of the last block that held a client's entry
-	log          logRange
+	log          proof.Range
 
 	notes  noteTree
 	nulls  uint64 // nullifiers spent so far
@@ -76,9 +77,9 @@ func Begin(genesis *entry.Genesis) (*State, *Block, error) {
 		Anchor:  s.Anchor(),
 	}
 	for _, leaf := range block.Entries {
-		s.log = s.log.with(leaf)
+		s.log = s.log.With(leaf)
 	}
-	block.Root = s.log.root()
+	block.Root = s.log.Root()
 	return s, block, nil
 }
 
@@ -134,14 +135,14 @@ func (s *State) Time() uint64 { return s.time }
 func (s *State) LedgerTime(wall uint64) uint64 { return max(s.time, wall) }
 
 // LogSize is the number of entries in the log.
-func (s *State) LogSize() uint64 { return s.log.size }
+func (s *State) LogSize() uint64 { return s.log.Size }
 
 // LogRoot is the RFC 6962 root of the log.
-func (s *State) LogRoot() [32]byte { return s.log.root() }
+func (s *State) LogRoot() [32]byte { return s.log.Root() }
 
 // Head is where a store that holds this state's last block stands.
 func (s *State) Head(epoch uint64) Head {
-	return Head{Epoch: epoch, Height: s.height, Size: s.log.size, Root: s.log.root()}
+	return Head{Epoch: epoch, Height: s.height, Size: s.log.Size, Root: s.log.Root()}
 }
 
 // NextSequence is the policy sequence number that the next privileged entry

@@ -77,9 +77,9 @@ func (s *State) Encode() ([]byte, error) {
 		return nil, fmt.Errorf("encode a state that met a contradiction: %w", s.broken)
 	}
 	j := stateJSON{Version: stateVersion, Genesis: s.hash, Owner: s.view.Owner(), Blocks: s.blocks, TimeMillis: s.timeMillis,
-		LogSize: s.log.leaves, FinalSize: s.watch.finalSize, FinalRoot: s.watch.finalRoot[:], FinalTime: s.watch.finalMillis, Checkpoint: s.watch.checkpoint,
+		LogSize: s.log.Size, FinalSize: s.watch.finalSize, FinalRoot: s.watch.finalRoot[:], FinalTime: s.watch.finalMillis, Checkpoint: s.watch.checkpoint,
 		OwnRights: s.registry.ownRights, Epoch: s.epoch, Nullifiers: s.nullifiers, Sequence: s.sequence, Supply: s.supply, Own: s.own, History: s.history}
-	for _, n := range s.log.nodes {
+	for _, n := range s.log.Nodes {
 		j.LogNodes = append(j.LogNodes, append([]byte(nil), n[:]...))
 	}
 	for _, h := range s.watch.ahead {
@@ -121,13 +121,13 @@ func DecodeState(b []byte, g *entry.Genesis, view keys.FullView) (*State, error)
 	}
 	s.blocks, s.timeMillis, s.epoch, s.nullifiers, s.sequence, s.supply = j.Blocks, j.TimeMillis, j.Epoch, j.Nullifiers, j.Sequence, j.Supply
 	s.own, s.history = j.Own, j.History
-	s.log.leaves = j.LogSize
+	s.log.Size = j.LogSize
 	for _, n := range j.LogNodes {
 		h, err := hash32(n)
 		if err != nil {
 			return nil, err
 		}
-		s.log.nodes = append(s.log.nodes, h)
+		s.log.Nodes = append(s.log.Nodes, h)
 	}
 	var err error
 	s.watch.finalSize, s.watch.finalMillis, s.watch.checkpoint = j.FinalSize, j.FinalTime, j.Checkpoint

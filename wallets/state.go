@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/comity-ledger/comity/settlement/entry"
+	"github.com/comity-ledger/comity/settlement/proof"
 	"github.com/comity-ledger/comity/zk"
 	"github.com/comity-ledger/comity/zk/keys"
 )
@@ -73,7 +74,7 @@ type State struct {
 
 	blocks     uint64 // applied so far; the next block has this height
 	timeMillis uint64
-	log        logRange
+	log        proof.Range
 	watch      watch
 	notes      noteTrees
 	registry   registry
@@ -127,7 +128,7 @@ func (s *State) NextHeight() uint64 { return s.blocks }
 func (s *State) TimeMillis() uint64 { return s.timeMillis }
 
 // LogSize is the number of entries read.
-func (s *State) LogSize() uint64 { return s.log.size() }
+func (s *State) LogSize() uint64 { return s.log.Size }
 
 // FinalSize is the number of entries under the newest cosigned checkpoint that was checked against what was read.
 func (s *State) FinalSize() uint64 { return s.watch.finalSize }
@@ -208,8 +209,8 @@ func (s *State) Apply(scanned *Scanned) error {
 
 func (s *State) apply(scanned *Scanned) error {
 	b := scanned.block
-	if b.Height != s.blocks || b.FirstIndex != s.log.size() {
-		return Refuse(LedgerLied, "block %d begins at entry %d, the wallet expects block %d at entry %d", b.Height, b.FirstIndex, s.blocks, s.log.size())
+	if b.Height != s.blocks || b.FirstIndex != s.log.Size {
+		return Refuse(LedgerLied, "block %d begins at entry %d, the wallet expects block %d at entry %d", b.Height, b.FirstIndex, s.blocks, s.log.Size)
 	}
 	if scanned.err != nil {
 		return scanned.err

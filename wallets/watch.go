@@ -21,37 +21,6 @@ func PolicyOf(g *entry.Genesis) (*proof.Policy, error) {
 	return p, nil
 }
 
-// logRange is the right edge of the log (a compact range of RFC 6962): the roots of its perfect subtrees from left to right. With it the
-// wallet knows the log's root at every size it passes, which is stronger than any consistency proof.
-type logRange struct {
-	leaves uint64
-	nodes  []proof.Hash
-}
-
-func (l *logRange) size() uint64 { return l.leaves }
-
-func (l *logRange) append(leaf []byte) {
-	h := proof.LeafHash(leaf)
-	for s := l.leaves; s&1 == 1; s >>= 1 {
-		last := len(l.nodes) - 1
-		h = proof.NodeHash(l.nodes[last], h)
-		l.nodes = l.nodes[:last]
-	}
-	l.nodes = append(l.nodes, h)
-	l.leaves++
-}
-
-func (l *logRange) root() proof.Hash {
-	if len(l.nodes) == 0 {
-		return proof.EmptyRoot()
-	}
-	h := l.nodes[len(l.nodes)-1]
-	for i := len(l.nodes) - 2; i >= 0; i-- {
-		h = proof.NodeHash(l.nodes[i], h)
-	}
-	return h
-}
-
 // watch remembers what witnesses cosigned. ahead holds heads that the stream has not reached yet.
 type watch struct {
 	policy      *proof.Policy
@@ -122,15 +91,15 @@ func (s *State) extend(b *Block) error {
 	}
 	w := &s.watch
 	for n, leaf := range b.Entries {
-		s.log.append(leaf)
+		s.log.Append(proof.LeafHash(leaf))
 		for i := 0; i < len(w.ahead); {
 			h := w.ahead[i]
-			if h.size > s.log.leaves {
+			if h.size > s.log.Size {
 				i++
 				continue
 			}
-			if h.size == s.log.leaves {
-				if s.log.root() != h.root {
+			if h.size == s.log.Size {
+				if s.log.Root() != h.root {
 					return Refuse(LedgerForked, "the entries read up to %d have another root than the checkpoint", h.size)
 				}
 				if len(h.checkpoint) > 0 {
@@ -168,12 +137,12 @@ func (s *State) CheckHead(signed []byte) error {
 	case final.Size < w.finalSize:
 		return Refuse(LedgerRolledBack, "the newest checkpoint covers %d entries, the ledger showed one of %d before", final.Size, w.finalSize)
 	case final.Size == w.finalSize && final.Root != w.finalRoot,
-		final.Size == s.log.leaves && final.Root != s.log.root():
+		final.Size == s.log.Size && final.Root != s.log.Root():
 		return Refuse(LedgerForked, "two roots for %d entries", final.Size)
-	case final.Size == s.log.leaves:
+	case final.Size == s.log.Size:
 		w.finalSize, w.finalRoot, w.finalMillis, w.checkpoint = final.Size, final.Root, s.timeMillis, bytes.Clone(signed)
 		return nil
-	case final.Size > s.log.leaves:
+	case final.Size > s.log.Size:
 		return w.expect(aheadHead{size: final.Size, root: final.Root, checkpoint: bytes.Clone(signed)})
 	}
 	return nil

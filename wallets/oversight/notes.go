@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/comity-ledger/comity/settlement/entry"
-	"github.com/comity-ledger/comity/settlement/proof"
 	"github.com/comity-ledger/comity/zk"
 	"github.com/comity-ledger/comity/zk/tree"
 )
@@ -131,31 +130,4 @@ func demand(size uint64, legs []newLeg) uint64 {
 		size = (size+width-1)/width*width + subtrees[level]*width
 	}
 	return size + singles
-}
-
-// logRange is the right edge of the log (a compact range of RFC 6962): with it the root is known at every size that is passed.
-type logRange struct {
-	size  uint64
-	nodes []proof.Hash
-}
-
-func (l *logRange) append(leaf proof.Hash) {
-	for s := l.size; s&1 == 1; s >>= 1 {
-		last := len(l.nodes) - 1
-		leaf = proof.NodeHash(l.nodes[last], leaf)
-		l.nodes = l.nodes[:last]
-	}
-	l.nodes = append(l.nodes, leaf)
-	l.size++
-}
-
-func (l *logRange) root() proof.Hash {
-	if len(l.nodes) == 0 {
-		return proof.EmptyRoot()
-	}
-	h := l.nodes[len(l.nodes)-1]
-	for i := len(l.nodes) - 2; i >= 0; i-- {
-		h = proof.NodeHash(l.nodes[i], h)
-	}
-	return h
 }

@@ -116,7 +116,7 @@ type scanner struct {
 	epochs   map[uint32]*zk.Scalar // began; nil where no secret was given
 	epoch    uint32
 	readers  []readerKey // append-only: jobs hold earlier lengths of it
-	log      logRange
+	log      proof.Range
 	blocks   uint64
 	time     uint64
 	sequence uint64
@@ -175,7 +175,7 @@ func (s *scanner) chunk(ctx context.Context, chunk []*prepared) error {
 		}
 	}
 	if s.c.Progress != nil {
-		s.c.Progress(s.log.size)
+		s.c.Progress(s.log.Size)
 	}
 	return nil
 }
@@ -183,8 +183,8 @@ func (s *scanner) chunk(ctx context.Context, chunk []*prepared) error {
 // block takes the next block: order, entries, places of outputs, state entry, checkpoint.
 func (s *scanner) block(p *prepared) ([]*job, error) {
 	b := p.block
-	if b.Height != s.blocks || b.FirstIndex != s.log.size {
-		return nil, wallets.Refuse(wallets.LedgerLied, "block %d begins at entry %d where block %d at entry %d belongs", b.Height, b.FirstIndex, s.blocks, s.log.size)
+	if b.Height != s.blocks || b.FirstIndex != s.log.Size {
+		return nil, wallets.Refuse(wallets.LedgerLied, "block %d begins at entry %d where block %d at entry %d belongs", b.Height, b.FirstIndex, s.blocks, s.log.Size)
 	}
 	if p.err != nil {
 		return nil, p.err
@@ -244,7 +244,7 @@ func (s *scanner) block(p *prepared) ([]*job, error) {
 	}
 	s.compare(state, b.FirstIndex+uint64(last))
 	for _, h := range p.hashes {
-		s.log.append(h)
+		s.log.Append(h)
 	}
 	s.blocks++
 	return jobs, s.checkpoint()
@@ -424,13 +424,13 @@ func (s *scanner) compare(state *entry.State, index uint64) {
 // checkpoint compares the root when the scan passes the size that was cosigned.
 func (s *scanner) checkpoint() error {
 	c := s.c.Checkpoint
-	if c == nil || s.final || s.log.size < c.Size {
+	if c == nil || s.final || s.log.Size < c.Size {
 		return nil
 	}
-	if s.log.size > c.Size {
+	if s.log.Size > c.Size {
 		return wallets.Refuse(wallets.LedgerLied, "the checkpoint of %d entries does not end a block", c.Size)
 	}
-	if s.log.root() != c.Root {
+	if s.log.Root() != c.Root {
 		return wallets.Refuse(wallets.LedgerLied, "the first %d entries do not hash to the root that was cosigned", c.Size)
 	}
 	s.final, s.a.FinalSize = true, c.Size
@@ -442,7 +442,7 @@ func (s *scanner) finish() (*Audit, error) {
 		return nil, wallets.Refuse(wallets.LedgerLied, "the log is empty")
 	}
 	if s.c.Checkpoint != nil && !s.final {
-		return nil, wallets.Refuse(wallets.LedgerLied, "the log ends after %d entries, %d were cosigned", s.log.size, s.c.Checkpoint.Size)
+		return nil, wallets.Refuse(wallets.LedgerLied, "the log ends after %d entries, %d were cosigned", s.log.Size, s.c.Checkpoint.Size)
 	}
 	var unknown []error
 	for i := range s.secrets {
@@ -454,6 +454,6 @@ func (s *scanner) finish() (*Audit, error) {
 	if len(unknown) > 0 {
 		return nil, errors.Join(unknown...)
 	}
-	s.a.Size, s.a.Height, s.a.Root = s.log.size, s.blocks-1, s.log.root()
+	s.a.Size, s.a.Height, s.a.Root = s.log.Size, s.blocks-1, s.log.Root()
 	return s.a, nil
 }
