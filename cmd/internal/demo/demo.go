@@ -167,8 +167,13 @@ func (s *story) refused(what, by string, err error, names ...string) (string, er
 	return "", fmt.Errorf("%s was refused as %q, want %s: %w", what, name, strings.Join(names, " or "), err)
 }
 
+// firstLine is what fits a terminal of an error.
 func firstLine(err error) string {
+	const most = 110
 	line, _, _ := strings.Cut(err.Error(), "\n")
+	if runes := []rune(line); len(runes) > most {
+		line = string(runes[:most-1]) + "…"
+	}
 	return line
 }
 
