@@ -749,3 +749,35 @@ func TestNotFinalIsNamed(t *testing.T) {
 		t.Fatalf("%+v %v", r, err)
 	}
 }
+
+// behind is a ledger whose witnesses cosign its last block just after the wallet asked for the checkpoint, before it reads.
+type behind struct {
+	session.Ledger
+	first func() []byte
+}
+
+func (b *behind) Checkpoint(ctx context.Context) ([]byte, error) {
+	if first := b.first; first != nil {
+		b.first = nil
+		return first(), nil
+	}
+	return b.Ledger.Checkpoint(ctx)
+}
+
+func TestCheckpointCosignedWhileReadingIsNoRollback(t *testing.T) {
+	w := newWorld(t, 1000)
+	s := w.open(w.ministry, w.disk, "a")
+	if err := s.Sync(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	w.idle(1000)
+	w.idle(1000)
+	before := w.blocks[len(w.blocks)-2]
+	s.Ledger = &behind{s.Ledger, func() []byte { return w.checkpointAt(before.Size(), before.Root) }}
+	if err := s.Sync(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.State().FinalSize(); got != w.blocks[len(w.blocks)-1].Size() {
+		t.Fatalf("%d entries are final", got)
+	}
+}
