@@ -65,6 +65,30 @@ func FuzzParseEvidence(f *testing.F) {
 	})
 }
 
+func FuzzParseDecisions(f *testing.F) {
+	m := logOf(f, 9, "", 9)
+	d := &Decisions{First: logReceipt(f, m, 2, 9, "log").Marshal(), Second: logReceipt(f, m, 5, 9, "log").Marshal()}
+	f.Add(d.Marshal())
+	f.Add([]byte(decisionsHeader + "first 0\n\n"))
+	key := signer(f).Public()
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d, err := ParseDecisions(b)
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(d.Marshal(), b) {
+			t.Fatalf("%q writes as %q", b, d.Marshal())
+		}
+		if d.Verify(origin, key) != nil {
+			return
+		}
+		first, second, err := d.Receipts()
+		if err != nil || !bytes.Equal(first.Entry, m.leaves[first.Index]) || !bytes.Equal(second.Entry, m.leaves[second.Index]) || first.Index == second.Index {
+			t.Fatalf("accepted %q", b)
+		}
+	})
+}
+
 func FuzzParseTilePath(f *testing.F) {
 	f.Add("tile/0/x001/x234/067")
 	f.Add("tile/entries/000.p/7")

@@ -561,7 +561,7 @@ func TestEveryErrorHasItsNameInTheSpec(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range []error{ErrCheckpoint, ErrOrigin, ErrLogSignature, ErrCosignature, ErrQuorum, ErrFuture, ErrPolicy, ErrInclusion, ErrConsistency, ErrReceipt, ErrEvidence, ErrNoFork, ErrTile} {
+	for _, e := range []error{ErrCheckpoint, ErrOrigin, ErrLogSignature, ErrCosignature, ErrQuorum, ErrFuture, ErrPolicy, ErrInclusion, ErrConsistency, ErrReceipt, ErrEvidence, ErrNoFork, ErrDecisions, ErrNoDecisions, ErrTile} {
 		if !bytes.Contains(spec, []byte(e.Error())) {
 			t.Errorf("SPEC.md does not name %v", e)
 		}
