@@ -278,7 +278,8 @@ func (h *Header) validateHeader() error {
 	return checkSignatureOrder(h.Signatures)
 }
 
-// bodied is a privileged entry whose body follows the header.
+// bodied is an entry of a client, other than a transaction, whose body follows the header. readBody reads the body and what the kind
+// has of witness data before the policy signatures.
 type bodied interface {
 	Entry
 	readHeader(*reader)

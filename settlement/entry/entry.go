@@ -34,10 +34,20 @@ const (
 	KindFreeze    Kind = 7
 	KindProgramme Kind = 8
 	KindOversight Kind = 9
+	KindResolve   Kind = 10
+	KindAttest    Kind = 11
+	KindAmend     Kind = 12
+	KindDocument  Kind = 13
+	KindCorridor  Kind = 14
+	KindObserve   Kind = 15
+	KindEvidence  Kind = 16
+	KindOverride  Kind = 17
 )
 
 var kindNames = [...]string{KindGenesis: "genesis", KindState: "state", KindTransfer: "transfer", KindIssue: "issue", KindRedeem: "redeem",
-	KindRegister: "register", KindFreeze: "freeze", KindProgramme: "programme", KindOversight: "oversight"}
+	KindRegister: "register", KindFreeze: "freeze", KindProgramme: "programme", KindOversight: "oversight",
+	KindResolve: "resolve", KindAttest: "attest", KindAmend: "amend", KindDocument: "document", KindCorridor: "corridor", KindObserve: "observe",
+	KindEvidence: "evidence", KindOverride: "override"}
 
 // String gives the kind's name in the SPEC.
 func (k Kind) String() string {
@@ -48,7 +58,9 @@ func (k Kind) String() string {
 }
 
 // Privileged tells whether the kind needs the policy's signatures.
-func (k Kind) Privileged() bool { return k >= KindIssue && k <= KindOversight }
+func (k Kind) Privileged() bool {
+	return k >= KindIssue && k <= KindOversight || k == KindDocument || k == KindCorridor || k == KindOverride
+}
 
 // ID names an entry: SHA-256("comity/txid/v1" || E). Proofs, anchors and signatures are not part of it.
 type ID [32]byte
@@ -73,7 +85,8 @@ type GenesisHash [32]byte
 // String gives lower-case hexadecimal.
 func (h GenesisHash) String() string { return hex.EncodeToString(h[:]) }
 
-// An Entry is one leaf of the log: a *Genesis, *State, *Transaction, *Register, *Freeze, *Programme or *Oversight.
+// An Entry is one leaf of the log: a *Genesis, *State, *Transaction, *Register, *Freeze, *Programme, *Oversight, *Resolve,
+// *Attest, *Amend, *Document, *Corridor, *Observe, *Evidence or *Override.
 type Entry interface {
 	// Kind is the entry's second byte.
 	Kind() Kind
@@ -91,7 +104,7 @@ type Entry interface {
 type Header struct {
 	Ledger       GenesisHash
 	ExpiryMillis uint64 // ledger time, milliseconds since the Unix epoch; settled only strictly before it
-	Sequence     uint64 // policy sequence number; 0 for a transfer
+	Sequence     uint64 // policy sequence number; 0 for a kind that is not privileged
 	Signatures   []PolicySignature
 }
 
@@ -154,8 +167,24 @@ func Decode(b []byte) (Entry, error) {
 		return decodeAdmin(b, &Freeze{})
 	case KindProgramme:
 		return decodeAdmin(b, &Programme{})
-	default:
+	case KindOversight:
 		return decodeAdmin(b, &Oversight{})
+	case KindResolve:
+		return decodeAdmin(b, &Resolve{})
+	case KindAttest:
+		return decodeAdmin(b, &Attest{})
+	case KindAmend:
+		return decodeAdmin(b, &Amend{})
+	case KindDocument:
+		return decodeAdmin(b, &Document{})
+	case KindCorridor:
+		return decodeAdmin(b, &Corridor{})
+	case KindObserve:
+		return decodeAdmin(b, &Observe{})
+	case KindEvidence:
+		return decodeAdmin(b, &Evidence{})
+	default:
+		return decodeAdmin(b, &Override{})
 	}
 }
 
@@ -171,7 +200,7 @@ func KindOf(b []byte) (Kind, error) {
 		return 0, Refuse(UnsupportedVersion, "version %d, this ledger speaks %d", b[0], Version)
 	}
 	k := Kind(b[1])
-	if k < KindGenesis || k > KindOversight {
+	if k < KindGenesis || k > KindOverride {
 		return 0, Refuse(UnknownKind, "kind %d", b[1])
 	}
 	return k, nil

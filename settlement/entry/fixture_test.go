@@ -106,8 +106,8 @@ func legFixture(name string, id zk.CircuitID) Leg {
 	}
 	if l.held {
 		leg.ReturnCommitment = zk.Commitment(field(name + " return"))
-		leg.SizeClass = LocalSizeClass
-		leg.Condition = Condition{7, []byte("the condition")}
+		leg.SizeClass = 1_000_000
+		leg.Condition = (&DecidedHere{Until: 1 << 40, Followers: []Follower{{GenesisHash{9}, zk.Commitment{31: 5}}}}).Condition()
 	}
 	if _, err := (&seeded{name: name + " proof"}).Read(leg.Proof[:]); err != nil {
 		panic(err)

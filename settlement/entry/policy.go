@@ -105,8 +105,11 @@ func (p *Policy) SignAuthorisation(priv ed25519.PrivateKey, id ID) (s PolicySign
 // Verify checks that at least m distinct signers of the policy signed the id, and that nothing else is among the signatures: an
 // unknown signer, a repeated one or a bad signature is refused even when enough good ones stand beside it.
 func (p *Policy) Verify(id ID, sigs []PolicySignature) error {
+	return p.verify(AuthorisationMessage(id), sigs)
+}
+
+func (p *Policy) verify(msg []byte, sigs []PolicySignature) error {
 	var seen [MaxSigners]bool
-	msg := AuthorisationMessage(id)
 	for _, s := range sigs {
 		if int(s.Signer) >= len(p.Signers) || int(s.Signer) >= MaxSigners {
 			return Refuse(SignerUnknown, "signer %d of %d", s.Signer, len(p.Signers))

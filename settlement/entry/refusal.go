@@ -10,50 +10,80 @@ type Code string
 
 // The refusals. Each has one line of meaning in [Codes] and in settlement/SPEC.md; a test holds the two lists together.
 const (
-	Malformed           Code = "malformed"
-	Oversize            Code = "oversize"
-	NonCanonical        Code = "non_canonical"
-	UnsupportedVersion  Code = "unsupported_version"
-	UnknownKind         Code = "unknown_kind"
-	KindMismatch        Code = "kind_mismatch"
-	WrongLedger         Code = "wrong_ledger"
-	Expired             Code = "expired"
-	ExpiryTooFar        Code = "expiry_too_far"
-	UnknownAsset        Code = "unknown_asset"
-	UnknownProgramme    Code = "unknown_programme"
-	ProgrammeClosed     Code = "programme_closed"
-	ProgrammesFull      Code = "programmes_full"
-	AnchorUnknown       Code = "anchor_unknown"
-	RegistryRootStale   Code = "registry_root_stale"
-	OversightEpochStale Code = "oversight_epoch_stale"
-	UnknownCircuit      Code = "unknown_circuit"
-	NullifierSpent      Code = "nullifier_spent"
-	NullifierRepeated   Code = "nullifier_repeated"
-	ProofInvalid        Code = "proof_invalid"
-	ConditionUnknown    Code = "condition_unknown"
-	SegmentMismatch     Code = "segment_mismatch"
-	SignaturesMissing   Code = "signatures_missing"
-	SignatureInvalid    Code = "signature_invalid"
-	SignerUnknown       Code = "signer_unknown"
-	SignerRepeated      Code = "signer_repeated"
-	SequenceStale       Code = "sequence_stale"
-	SequenceGap         Code = "sequence_gap"
-	SupplyOverflow      Code = "supply_overflow"
-	SupplyNegative      Code = "supply_negative"
-	OwnerUnknown        Code = "owner_unknown"
-	OwnerRepeated       Code = "owner_repeated"
-	OwnerFrozenAlready  Code = "owner_frozen_already"
-	OwnerActiveAlready  Code = "owner_active_already"
-	RightsInvalid       Code = "rights_invalid"
-	RegistryFull        Code = "registry_full"
-	TreeFull            Code = "tree_full"
-	ReaderKeyInvalid    Code = "reader_key_invalid"
-	OversightKeyInvalid Code = "oversight_key_invalid"
-	AmountZero          Code = "amount_zero"
-	IssueAndRedeem      Code = "issue_and_redeem"
-	GenesisInvalid      Code = "genesis_invalid"
-	ProposalInvalid     Code = "proposal_invalid"
-	TryLater            Code = "try_later"
+	Malformed             Code = "malformed"
+	Oversize              Code = "oversize"
+	NonCanonical          Code = "non_canonical"
+	UnsupportedVersion    Code = "unsupported_version"
+	UnknownKind           Code = "unknown_kind"
+	KindMismatch          Code = "kind_mismatch"
+	WrongLedger           Code = "wrong_ledger"
+	Expired               Code = "expired"
+	ExpiryTooFar          Code = "expiry_too_far"
+	UnknownAsset          Code = "unknown_asset"
+	UnknownProgramme      Code = "unknown_programme"
+	ProgrammeClosed       Code = "programme_closed"
+	ProgrammesFull        Code = "programmes_full"
+	AnchorUnknown         Code = "anchor_unknown"
+	RegistryRootStale     Code = "registry_root_stale"
+	OversightEpochStale   Code = "oversight_epoch_stale"
+	UnknownCircuit        Code = "unknown_circuit"
+	NullifierSpent        Code = "nullifier_spent"
+	NullifierRepeated     Code = "nullifier_repeated"
+	ProofInvalid          Code = "proof_invalid"
+	ConditionUnknown      Code = "condition_unknown"
+	SegmentMismatch       Code = "segment_mismatch"
+	SignaturesMissing     Code = "signatures_missing"
+	SignatureInvalid      Code = "signature_invalid"
+	SignerUnknown         Code = "signer_unknown"
+	SignerRepeated        Code = "signer_repeated"
+	SequenceStale         Code = "sequence_stale"
+	SequenceGap           Code = "sequence_gap"
+	SupplyOverflow        Code = "supply_overflow"
+	SupplyNegative        Code = "supply_negative"
+	OwnerUnknown          Code = "owner_unknown"
+	OwnerRepeated         Code = "owner_repeated"
+	OwnerFrozenAlready    Code = "owner_frozen_already"
+	OwnerActiveAlready    Code = "owner_active_already"
+	RightsInvalid         Code = "rights_invalid"
+	RegistryFull          Code = "registry_full"
+	TreeFull              Code = "tree_full"
+	ReaderKeyInvalid      Code = "reader_key_invalid"
+	OversightKeyInvalid   Code = "oversight_key_invalid"
+	AmountZero            Code = "amount_zero"
+	IssueAndRedeem        Code = "issue_and_redeem"
+	GenesisInvalid        Code = "genesis_invalid"
+	ProposalInvalid       Code = "proposal_invalid"
+	ConditionInvalid      Code = "condition_invalid"
+	HoldUnknown           Code = "hold_unknown"
+	HoldResolved          Code = "hold_resolved"
+	HoldExpired           Code = "hold_expired"
+	HoldNotExpired        Code = "hold_not_expired"
+	HoldNotReady          Code = "hold_not_ready"
+	HoldsFull             Code = "holds_full"
+	OutcomeInvalid        Code = "outcome_invalid"
+	AttestorUnknown       Code = "attestor_unknown"
+	AttestationInvalid    Code = "attestation_invalid"
+	AttestationRepeated   Code = "attestation_repeated"
+	ChallengeInvalid      Code = "challenge_invalid"
+	DocumentKnown         Code = "document_known"
+	DocumentUnknown       Code = "document_unknown"
+	DocumentEnded         Code = "document_ended"
+	CorridorUnknown       Code = "corridor_unknown"
+	CorridorInvalid       Code = "corridor_invalid"
+	CorridorStale         Code = "corridor_stale"
+	CorridorFrozen        Code = "corridor_frozen"
+	CorridorCap           Code = "corridor_cap"
+	SizeClassUnknown      Code = "size_class_unknown"
+	PeerProofInvalid      Code = "peer_proof_invalid"
+	PeerSizeUnknown       Code = "peer_size_unknown"
+	PeerMismatch          Code = "peer_mismatch"
+	PeerCheckpointInvalid Code = "peer_checkpoint_invalid"
+	PeerCheckpointOld     Code = "peer_checkpoint_old"
+	PeerForked            Code = "peer_forked"
+	RotationInvalid       Code = "rotation_invalid"
+	EvidenceInvalid       Code = "evidence_invalid"
+	OverrideInvalid       Code = "override_invalid"
+	TryLater              Code = "try_later"
 )
 
 // A Meaning is one row of the refusal table.
@@ -106,6 +136,36 @@ var meanings = []Meaning{
 	{IssueAndRedeem, "one leg issues and redeems"},
 	{GenesisInvalid, "the genesis breaks a rule of chapter 1 (quorum, keys, names, tables)"},
 	{ProposalInvalid, "a proposal file is not what it says: unknown keys, a description that its bytes do not give"},
+	{ConditionInvalid, "the condition of a hold breaks a rule of 1.10, or its size class does not fit it"},
+	{HoldUnknown, "no such hold is open"},
+	{HoldResolved, "the hold was posted or voided before by another entry"},
+	{HoldExpired, "ledger time has reached the hold's expiry"},
+	{HoldNotExpired, "ledger time has not reached the hold's expiry"},
+	{HoldNotReady, "attestations are missing, or the challenge window is still open"},
+	{HoldsFull, "the ledger holds as many open holds as it can"},
+	{OutcomeInvalid, "outcome, reason, commitment or named holds do not fit the hold"},
+	{AttestorUnknown, "the condition names no such attestor, payer or payee key"},
+	{AttestationInvalid, "a signature about a hold does not verify, or the statement or document is not the one that the condition asks for"},
+	{AttestationRepeated, "the attestor has attested already, or has no attestation to withdraw"},
+	{ChallengeInvalid, "the hold has no challenge window, was challenged before, or its window is over"},
+	{DocumentKnown, "the document was anchored before"},
+	{DocumentUnknown, "the document was never anchored"},
+	{DocumentEnded, "the document was superseded or revoked before"},
+	{CorridorUnknown, "the ledger has no corridor to that peer"},
+	{CorridorInvalid, "the terms of a corridor break a rule of 1.13 (quorum, keys, size classes), or it is in that state already"},
+	{CorridorStale, "nothing of the peer was observed for too long: observe a checkpoint first"},
+	{CorridorFrozen, "the corridor is frozen"},
+	{CorridorCap, "the size classes in flight would pass the corridor's cap"},
+	{SizeClassUnknown, "the size class is not in the corridor's list"},
+	{PeerProofInvalid, "a peer proof is missing, or does not show that the peer's log holds the leaf"},
+	{PeerSizeUnknown, "the peer proof leads to a size that was not observed, or too long ago: prove again"},
+	{PeerMismatch, "the peer's leaf is in its log and is not what the hold asks for"},
+	{PeerCheckpointInvalid, "the peer's checkpoint, its cosignatures or its state entry do not verify under the corridor's terms"},
+	{PeerCheckpointOld, "as many leaves of the peer's log, or more, were observed before"},
+	{PeerForked, "the peer's checkpoint contradicts what was observed: send the evidence"},
+	{RotationInvalid, "a log key rotation is out of order, or not signed by the key before and the new one"},
+	{EvidenceInvalid, "the evidence does not show what it says"},
+	{OverrideInvalid, "the hold cannot be overridden so, or the peer's treasury or oversight did not sign"},
 	{TryLater, "the ledger is busy or has no quorum of witnesses: nothing was decided, send the same bytes again"},
 }
 

@@ -20,8 +20,10 @@ type State struct {
 	OversightEpoch uint32
 	PolicyHash     [32]byte // Policy.Hash
 	CircuitsHash   [32]byte // Genesis.CircuitsHash
-	Nullifiers     uint64   // spent so far, dummies included
+	Nullifiers     uint64   // once-only keys used up so far: nullifiers, dummies included, and those of holds and documents
 	NextSequence   uint64   // policy sequence number of the next privileged entry
+	Holds          uint32   // open holds
+	CorridorsHash  [32]byte // of all corridors and what they observed
 	Supply         []Supply // every asset of genesis, ascending by id
 }
 
@@ -51,6 +53,7 @@ func (s *State) AppendEffecting(dst []byte) []byte {
 	dst = put32(put32(dst, s.RegistryLeaves), s.OversightEpoch)
 	dst = append(append(dst, s.PolicyHash[:]...), s.CircuitsHash[:]...)
 	dst = put64(put64(dst, s.Nullifiers), s.NextSequence)
+	dst = append(put32(dst, s.Holds), s.CorridorsHash[:]...)
 	dst = put16(dst, uint16(len(s.Supply)))
 	for _, a := range s.Supply {
 		dst = put64(put64(put32(dst, uint32(a.Asset)), uint64(a.Issued)), uint64(a.Redeemed))
@@ -69,7 +72,7 @@ func DecodeState(b []byte) (*State, error) {
 		NoteRoot: zk.Root(r.field()), RegistryRoot: zk.Root(r.field()), ReadersRoot: zk.Root(r.field()),
 		RegistryLeaves: r.u32(), OversightEpoch: r.u32(),
 		PolicyHash: r.bytes32(), CircuitsHash: r.bytes32(),
-		Nullifiers: r.u64(), NextSequence: r.u64(),
+		Nullifiers: r.u64(), NextSequence: r.u64(), Holds: r.u32(), CorridorsHash: r.bytes32(),
 	}
 	n := int(r.u16())
 	if n > MaxAssets {

@@ -48,6 +48,7 @@ type Leg struct {
 	Anchor uint64 // height of the block whose state entry gives the roots of the proof
 	Tree   uint16 // note tree of the inputs
 	Proof  zk.Proof
+	Peer   *PeerProof // that the decider logged its hold; exactly when another ledger decides
 }
 
 // A Condition says when a hold is posted. The bytes of each type are defined with the rules that decide it.
@@ -118,7 +119,13 @@ func (tx *Transaction) EffectingSize() int {
 
 // Size is the length of the entry, E and W, in bytes.
 func (tx *Transaction) Size() int {
-	return tx.EffectingSize() + legWitness*len(tx.Legs) + 1 + policySignatureSize*len(tx.Signatures)
+	n := tx.EffectingSize() + legWitness*len(tx.Legs) + 1 + policySignatureSize*len(tx.Signatures)
+	for i := range tx.Legs {
+		if p := tx.Legs[i].Peer; p != nil {
+			n += p.size()
+		}
+	}
+	return n
 }
 
 // AppendEffecting appends E: what happens, and nothing of why it may.
@@ -171,6 +178,9 @@ func (tx *Transaction) AppendWitness(dst []byte) []byte {
 		leg := &tx.Legs[i]
 		dst = put16(put64(dst, leg.Anchor), leg.Tree)
 		dst = append(dst, leg.Proof[:]...)
+		if leg.Peer != nil {
+			dst = leg.Peer.append(dst)
+		}
 	}
 	return appendSignatures(dst, tx.Signatures)
 }
@@ -261,6 +271,9 @@ func DecodeTransaction(b []byte) (*Transaction, error) {
 		leg.Anchor = r.u64()
 		leg.Tree = r.u16()
 		copy(leg.Proof[:], r.take(len(leg.Proof)))
+		if leg.Condition.Type == ConditionDecidedThere && r.err == nil {
+			leg.Peer = r.peerProof()
+		}
 	}
 	tx.Signatures = readSignatures(&r)
 	if err := r.end(); err != nil {
@@ -383,6 +396,13 @@ func (leg *Leg) validate(k Kind) (shown bool, err error) {
 	if len(leg.Condition.Bytes) > MaxCondition {
 		return false, Refuse(Oversize, "a condition of %d bytes, the limit is %d", len(leg.Condition.Bytes), MaxCondition)
 	}
+	if l.held {
+		if err := leg.validateHold(); err != nil {
+			return false, err
+		}
+	} else if leg.Peer != nil {
+		return false, Refuse(Malformed, "a %s leg with a peer proof", leg.Circuit)
+	}
 	switch {
 	case leg.Issued != 0 && leg.Redeemed != 0:
 		return false, Refuse(IssueAndRedeem, "a leg issues %d and redeems %d", leg.Issued, leg.Redeemed)
@@ -398,6 +418,24 @@ func (leg *Leg) validate(k Kind) (shown bool, err error) {
 		return true, nil
 	}
 	return false, Refuse(KindMismatch, "a leg of a %s entry issues %d and redeems %d", k, leg.Issued, leg.Redeemed)
+}
+
+// validateHold checks that condition, size class and peer proof fit one another. A peer proof may still be missing: it is witness data,
+// and the ledger asks for it.
+func (leg *Leg) validateHold() error {
+	if _, err := leg.Condition.Decode(); err != nil {
+		return err
+	}
+	if (leg.Condition.Type == ConditionAttested) != (leg.SizeClass == LocalSizeClass) {
+		return Refuse(ConditionInvalid, "size class %d with condition type %d", leg.SizeClass, leg.Condition.Type)
+	}
+	if leg.Peer == nil {
+		return nil
+	}
+	if leg.Condition.Type != ConditionDecidedThere {
+		return Refuse(Malformed, "a peer proof with condition type %d", leg.Condition.Type)
+	}
+	return leg.Peer.check()
 }
 
 // distinctNullifiers compares canonical bytes. With at most 4 legs of 8 inputs comparing pairs beats a map.
