@@ -1,0 +1,159 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+
+	bridgev1 "github.com/comity-ledger/comity/proto/gen/comity/bridge/v1"
+	"github.com/comity-ledger/comity/proto/gen/comity/bridge/v1/bridgev1connect"
+	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
+	"github.com/comity-ledger/comity/settlement/entry"
+	"github.com/comity-ledger/comity/zk"
+)
+
+// Client speaks to one provider. It repeats nothing by itself and believes nothing: the messages are signed, and the logs decide. It is
+// safe for concurrent use.
+type Client struct {
+	rpc bridgev1connect.BridgeServiceClient
+}
+
+const (
+	readTimeout  = 30 * time.Second
+	placeTimeout = 150 * time.Second // a hold is proven and logged meanwhile
+	maxAnswer    = 1 << 20
+	// maxPairs bounds the offers that a client keeps of one provider.
+	maxPairs = 1024
+)
+
+// NewClient makes a client for the provider at a URL, such as http://127.0.0.1:7101. Without TLS only loopback addresses are accepted. The
+// dialer checks the address again, so that a name cannot lead elsewhere later.
+func NewClient(address string) (*Client, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("provider address %q: want http://127.0.0.1:PORT", address)
+	}
+	if !isLoopback(u.Hostname()) {
+		return nil, refusef("not_loopback", "provider address %q is not a loopback address: without TLS only loopback is accepted", address)
+	}
+	dialer := &net.Dialer{Timeout: 5 * time.Second}
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
+				conn.Close()
+				return nil, refusef("not_loopback", "%s leads to %s", addr, conn.RemoteAddr())
+			}
+			return conn, nil
+		},
+		MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute, DisableCompression: true,
+	}
+	return NewClientWith(&http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}, strings.TrimRight(u.String(), "/")), nil
+}
+
+// NewClientWith makes a client over a given HTTP client, for tests in memory.
+func NewClientWith(h connect.HTTPClient, base string) *Client {
+	return &Client{rpc: bridgev1connect.NewBridgeServiceClient(h, base, connect.WithReadMaxBytes(maxAnswer), connect.WithAcceptCompression("gzip", nil, nil))}
+}
+
+// call runs one call under its time limit and gives its error the name that the provider gave it.
+func call[T any](ctx context.Context, doing string, timeout time.Duration, do func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	got, err := do(ctx)
+	if err == nil {
+		return got, nil
+	}
+	var wire *connect.Error
+	if errors.As(err, &wire) {
+		for _, d := range wire.Details() {
+			value, err := d.Value()
+			if detail, ok := value.(*ledgerv1.ErrorDetail); err == nil && ok && detail.GetCode() != "" {
+				return got, fmt.Errorf("%s: %w", doing, &Refusal{detail.GetCode(), strings.TrimPrefix(detail.GetDetail(), detail.GetCode()+": ")})
+			}
+		}
+	}
+	return got, fmt.Errorf("%s: %w", doing, err)
+}
+
+// Offers asks who the provider is and what it serves.
+func (c *Client) Offers(ctx context.Context) (Offers, error) {
+	got, err := call(ctx, "get offers", readTimeout, func(ctx context.Context) (*bridgev1.GetOffersResponse, error) {
+		return c.rpc.GetOffers(ctx, &bridgev1.GetOffersRequest{})
+	})
+	if err != nil {
+		return Offers{}, err
+	}
+	key, err := entry.SignerKeyOf(got.GetProvider())
+	if err != nil {
+		return Offers{}, fmt.Errorf("get offers: the provider's key: %w", err)
+	}
+	o := Offers{Provider: key, Name: got.GetName()}
+	if len(got.GetOffers()) > maxPairs {
+		return Offers{}, refusef(Oversize, "the provider offers %d pairs, at most %d are read", len(got.GetOffers()), maxPairs)
+	}
+	for _, p := range got.GetOffers() {
+		if len(p.GetFromLedger()) != 32 || len(p.GetToLedger()) != 32 || p.GetDenominator() == 0 || p.GetMidDenominator() == 0 {
+			return Offers{}, refusef(Malformed, "an offer names no ledgers or no rate")
+		}
+		o.Pairs = append(o.Pairs, Pair{
+			FromLedger: entry.GenesisHash(p.GetFromLedger()), ToLedger: entry.GenesisHash(p.GetToLedger()),
+			FromAsset: zk.AssetID(p.GetFromAsset()), ToAsset: zk.AssetID(p.GetToAsset()),
+			Rate: Ratio{p.GetNumerator(), p.GetDenominator()}, Mid: Ratio{p.GetMidNumerator(), p.GetMidDenominator()},
+			Least: zk.Amount(p.GetLeast()), Most: zk.Amount(p.GetMost()),
+		})
+	}
+	return o, nil
+}
+
+// Quote asks for a signed quote.
+func (c *Client) Quote(ctx context.Context, request []byte) ([]byte, error) {
+	got, err := call(ctx, "ask for a quote", readTimeout, func(ctx context.Context) (*bridgev1.QuoteResponse, error) {
+		return c.rpc.Quote(ctx, &bridgev1.QuoteRequest{Request: request})
+	})
+	return got.GetQuote(), err
+}
+
+// Reserve asks a provider on the way for the opening of what it is paid on the next ledger.
+func (c *Client) Reserve(ctx context.Context, acceptance []byte) ([]byte, error) {
+	got, err := call(ctx, "reserve", placeTimeout, func(ctx context.Context) (*bridgev1.ReserveResponse, error) {
+		return c.rpc.Reserve(ctx, &bridgev1.ReserveRequest{Acceptance: acceptance})
+	})
+	return got.GetReservation(), err
+}
+
+// Accept uses the quote up.
+func (c *Client) Accept(ctx context.Context, acceptance []byte) ([]byte, error) {
+	got, err := call(ctx, "accept the quote", placeTimeout, func(ctx context.Context) (*bridgev1.AcceptResponse, error) {
+		return c.rpc.Accept(ctx, &bridgev1.AcceptRequest{Acceptance: acceptance})
+	})
+	return got.GetPlacement(), err
+}
+
+// Proceed tells a provider on the way where the deciding hold is.
+func (c *Client) Proceed(ctx context.Context, proceed []byte) ([]byte, error) {
+	got, err := call(ctx, "proceed", placeTimeout, func(ctx context.Context) (*bridgev1.ProceedResponse, error) {
+		return c.rpc.Proceed(ctx, &bridgev1.ProceedRequest{Proceed: proceed})
+	})
+	return got.GetPlacement(), err
+}
+
+// Payment asks what became of a quote.
+func (c *Client) Payment(ctx context.Context, quote [32]byte) ([]byte, error) {
+	got, err := call(ctx, "ask for the payment", readTimeout, func(ctx context.Context) (*bridgev1.GetPaymentResponse, error) {
+		return c.rpc.GetPayment(ctx, &bridgev1.GetPaymentRequest{Quote: quote[:]})
+	})
+	return got.GetStatus(), err
+}

@@ -1,0 +1,95 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"connectrpc.com/connect"
+
+	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
+	"github.com/comity-ledger/comity/settlement/entry"
+)
+
+// Refusals of the edge itself. Those about a message are in package bridge.
+const (
+	// RoleNotAllowed: the caller's connection gives it no role that may call the method.
+	RoleNotAllowed = "role_not_allowed"
+	// BodyTimeout: the request did not arrive in the time allowed.
+	BodyTimeout = "body_timeout"
+	// Oversize: the request has more bytes than are read.
+	Oversize = "oversize"
+	// Malformed: the request ended early, or a field has the wrong length.
+	Malformed = "malformed"
+	// TryLater: not now; send the same bytes again.
+	TryLater = "try_later"
+)
+
+// Refusal is a named reason for which a call was not answered, as the edge gives it and as the client receives it.
+type Refusal struct {
+	Code   string
+	Detail string
+}
+
+// Error gives "code: detail".
+func (r *Refusal) Error() string {
+	if r.Detail == "" {
+		return r.Code
+	}
+	return r.Code + ": " + r.Detail
+}
+
+// RefusalCode names the refusal for callers that map errors to exit codes.
+func (r *Refusal) RefusalCode() string { return r.Code }
+
+func refusef(code, format string, args ...any) error {
+	return &Refusal{code, fmt.Sprintf(format, args...)}
+}
+
+// CodeOf returns the code of the refusal in err's chain, or "".
+func CodeOf(err error) string {
+	if n := named(nil); errors.As(err, &n) {
+		return n.RefusalCode()
+	}
+	return string(entry.CodeOf(err))
+}
+
+// named is what a refusal of the bridge, of a wallet or of this package answers to.
+type named interface {
+	error
+	RefusalCode() string
+}
+
+// toConnect is the one place where an error becomes an answer. A refusal keeps its name in an ErrorDetail; anything else is our own fault,
+// of which the caller learns nothing but that.
+func toConnect(err error) *connect.Error {
+	var n named
+	var ledgers *entry.Refusal // such as corridor_cap: the provider's hold was refused by its ledger
+	switch {
+	case errors.As(err, &n):
+	case errors.As(err, &ledgers):
+		n = &Refusal{string(ledgers.Code), ledgers.Detail}
+	case errors.Is(err, context.Canceled):
+		return connect.NewError(connect.CodeCanceled, errors.New("the call was cancelled"))
+	case errors.Is(err, context.DeadlineExceeded):
+		n = &Refusal{TryLater, "the call took too long; what it began goes on, send the same bytes again"}
+	default:
+		return connect.NewError(connect.CodeInternal, errors.New("internal error"))
+	}
+	code := connect.CodeFailedPrecondition
+	switch n.RefusalCode() {
+	case TryLater:
+		code = connect.CodeUnavailable
+	case BodyTimeout:
+		code = connect.CodeDeadlineExceeded
+	case RoleNotAllowed:
+		code = connect.CodePermissionDenied
+	case Malformed, Oversize, "non_canonical":
+		code = connect.CodeInvalidArgument
+	}
+	wire := connect.NewError(code, errors.New(n.Error()))
+	if detail, err := connect.NewErrorDetail(&ledgerv1.ErrorDetail{Code: n.RefusalCode(), Detail: n.Error()}); err == nil {
+		wire.AddDetail(detail)
+	}
+	return wire
+}
