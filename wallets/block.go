@@ -22,6 +22,15 @@ type received struct {
 	entry, leg, output int // which entry of the block, leg and output
 	note               zk.Note
 	memo               []byte
+	hold               entry.HoldID // the hold whose resolution placed it; zero for an output of a transaction
+}
+
+// sealedIn lists the commitments that a leg's segment opens, in order: its outputs, and behind those of a hold its return note (W6.2).
+func sealedIn(leg *entry.Leg) []zk.Commitment {
+	if !leg.Circuit.Shape().Held {
+		return leg.Commitments
+	}
+	return append(append(make([]zk.Commitment, 0, returnOutput+1), leg.Commitments...), leg.ReturnCommitment)
 }
 
 // Scanned is a block, decoded and tried with a wallet's view key. Scanning blocks is independent work, to be done by as many goroutines
@@ -74,7 +83,7 @@ func Scan(view keys.IncomingView, b *Block) *Scanned {
 			return s
 		}
 		for l := range tx.Legs {
-			opened, err := view.OpenSegment(segments[l], tx.Legs[l].Commitments)
+			opened, err := view.OpenSegment(segments[l], sealedIn(&tx.Legs[l]))
 			if err != nil {
 				continue // not readable by anybody: the payer's loss, and none of ours
 			}

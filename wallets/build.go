@@ -179,30 +179,36 @@ func (b *Builder) build(p plannedTx) (*Draft, error) {
 	if s.blocks == 0 {
 		return nil, Refuse(BehindLedger, "read the ledger first")
 	}
-	ttl := b.TTLMillis
-	if ttl == 0 {
-		ttl = defaultTTLMillis
-	}
-	if b.TTLMillis == 0 {
-		ttl = min(ttl, s.genesis.MaxExpiryMillis/2)
-	}
-	ttl = max(1, min(ttl, s.genesis.MaxExpiryMillis))
 	d := &Draft{builder: b, asset: p.legs[0].asset, Tx: &entry.Transaction{Type: p.kind,
-		Header: entry.Header{Ledger: s.hash, ExpiryMillis: max(s.timeMillis, b.NowMillis) + ttl, Sequence: p.sequence}}}
+		Header: entry.Header{Ledger: s.hash, ExpiryMillis: b.ExpiryMillis(), Sequence: p.sequence}}}
 	for i := range p.legs {
 		if err := b.buildLeg(d, i, &p.legs[i], p.tag); err != nil {
 			return nil, err
 		}
 	}
+	return d, b.sign(d)
+}
+
+// ExpiryMillis is the ledger time before which an entry made now has to settle.
+func (b *Builder) ExpiryMillis() uint64 {
+	ttl, most := b.TTLMillis, b.State.genesis.MaxExpiryMillis
+	if ttl == 0 {
+		ttl = min(defaultTTLMillis, most/2)
+	}
+	return max(b.State.timeMillis, b.NowMillis) + max(1, min(ttl, most))
+}
+
+// sign checks a transaction and signs all that takes effect in it.
+func (b *Builder) sign(d *Draft) error {
 	if err := d.Tx.Validate(); err != nil {
-		return nil, fmt.Errorf("build transaction: %w", err)
+		return fmt.Errorf("build transaction: %w", err)
 	}
 	ctx := d.Tx.Ctx().Element()
 	for i := range d.Recipes {
 		sig := zk.Sign(b.Keys.Spending(), ctx, b.Rand).Bytes()
 		d.Recipes[i].Signature = sig[:]
 	}
-	return d, nil
+	return nil
 }
 
 // buildLeg appends one leg with its ciphertexts, segment and recipe.
@@ -228,9 +234,7 @@ func (b *Builder) buildLeg(d *Draft, number int, p *plannedLeg, tag *Tag) error 
 	if p.issued != 0 || p.redeemed != 0 {
 		l.Asset, l.Programme = p.asset, p.from
 	}
-	for _, in := range r.Inputs {
-		l.Nullifiers = append(l.Nullifiers, b.Keys.Nullify(in.Note.Commitment(), zk.Position{Tree: r.Tree, Index: in.Index}))
-	}
+	l.Nullifiers = b.nullifiers(&r)
 	// Outputs, padded with zero notes to the wallet itself, which look like any other.
 	address := b.Keys.Address(s.genesis.Prefix, s.hash)
 	sealed := make([]keys.SealOutput, 0, shape.Outputs)
@@ -265,6 +269,17 @@ func (b *Builder) buildLeg(d *Draft, number int, p *plannedLeg, tag *Tag) error 
 	if err := b.encrypt(&l, &r, sealed, d.Outputs[len(d.Outputs)-shape.Outputs:]); err != nil {
 		return err
 	}
+	if shape.Held {
+		back, err := b.returnNote(&l, &r)
+		if err != nil {
+			return err
+		}
+		o := keys.SealOutput{To: address.ViewKey, Note: back}
+		if tag != nil {
+			o.Memo = tag.memo()
+		}
+		sealed = append(sealed, o)
+	}
 	segment, err := keys.SealSegment(b.Rand, class, sealed)
 	if err != nil {
 		return fmt.Errorf("seal the payees' ciphertexts: %w", err)
@@ -276,10 +291,17 @@ func (b *Builder) buildLeg(d *Draft, number int, p *plannedLeg, tag *Tag) error 
 	return nil
 }
 
+// nullifiers are those of a recipe's inputs, dummies included.
+func (b *Builder) nullifiers(r *Recipe) (out []zk.Nullifier) {
+	for _, in := range r.Inputs {
+		out = append(out, b.Keys.Nullify(in.Note.Commitment(), zk.Position{Tree: r.Tree, Index: in.Index}))
+	}
+	return out
+}
+
 // encrypt draws e and computes everything that follows from it: the notes' rho, commitments, and the oversight ciphertexts (zk/SPEC,
 // statements 6 and 7).
 func (b *Builder) encrypt(l *entry.Leg, r *Recipe, sealed []keys.SealOutput, sent []Sent) error {
-	s := b.State
 	plaintexts := make([][]byte, len(sealed))
 	r.Outputs = make([]zk.Note, len(sealed))
 	for i, o := range sealed {
@@ -295,6 +317,21 @@ func (b *Builder) encrypt(l *entry.Leg, r *Recipe, sealed []keys.SealOutput, sen
 	}
 	secret := e.Bytes()
 	r.E = secret[:]
+	if err := b.seal(l, r); err != nil {
+		return err
+	}
+	for i := range sealed {
+		sealed[i].Note, sent[i].Note = r.Outputs[i], r.Outputs[i]
+	}
+	return nil
+}
+
+// seal computes everything in a leg that follows from its inputs, its outputs, e and the oversight key. The same recipe gives the same leg.
+func (b *Builder) seal(l *entry.Leg, r *Recipe) error {
+	e, err := zk.ParseScalar(r.E)
+	if err != nil {
+		return fmt.Errorf("read the leg's secret: %w", err)
+	}
 	reader, _, err := b.reader(r.From)
 	if err != nil {
 		return err
@@ -303,15 +340,31 @@ func (b *Builder) encrypt(l *entry.Leg, r *Recipe, sealed []keys.SealOutput, sen
 	for i, in := range r.Inputs {
 		slots[i] = zk.InputWitness{Note: in.Note, Index: in.Index}.Slot()
 	}
-	public := zk.LegPublic{Circuit: l.Circuit, OversightKey: s.ovk, Nullifiers: l.Nullifiers}
+	public := zk.LegPublic{Circuit: l.Circuit, OversightKey: b.State.ovk, Nullifiers: l.Nullifiers}
 	if err := keys.SealLeg(&public, e, reader, b.Keys.Owner(), slots, r.Outputs); err != nil {
 		return fmt.Errorf("encrypt to oversight: %w", err)
 	}
-	l.Epk, l.Wrap, l.Sender, l.Commitments, l.Cipher, l.SubtreeRoot = public.Epk, public.Wrap, public.Sender, public.Commitments, public.Cipher, public.SubtreeRoot
-	for i := range sealed {
-		sealed[i].Note, sent[i].Note = r.Outputs[i], r.Outputs[i]
-	}
+	l.Epk, l.Wrap, l.Sender, l.Commitments, l.Cipher = public.Epk, public.Wrap, public.Sender, public.Commitments, public.Cipher
+	l.SubtreeRoot, l.ReturnCommitment = public.SubtreeRoot, public.ReturnCommitment
 	return nil
+}
+
+// returnNote opens the note by which a sealed hold leg comes back when it is voided.
+func (b *Builder) returnNote(l *entry.Leg, r *Recipe) (zk.Note, error) {
+	e, err := zk.ParseScalar(r.E)
+	if err != nil {
+		return zk.Note{}, fmt.Errorf("read the leg's secret: %w", err)
+	}
+	k, err := keys.OversightKey(e, b.State.ovk, l.Nullifiers[0])
+	if err != nil {
+		return zk.Note{}, fmt.Errorf("open the return note: %w", err)
+	}
+	public := l.Public(zk.Root{}, zk.Root{}, zk.Root{}, b.State.ovk, zk.Field{})
+	opened, err := keys.OpenLeg(k, &public)
+	if err != nil {
+		return zk.Note{}, fmt.Errorf("open the return note: %w", err)
+	}
+	return *opened.Return, nil
 }
 
 // subtreeRoot is what a disbursement of these outputs must show.

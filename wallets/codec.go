@@ -11,7 +11,7 @@ import (
 )
 
 // stateVersion is the version of encoded states. Another version counts as absent: the stream rebuilds it.
-const stateVersion = 1
+const stateVersion = 2
 
 type stateJSON struct {
 	Version    int               `json:"version"`
@@ -36,6 +36,8 @@ type stateJSON struct {
 	Sequence   uint64            `json:"sequence"`
 	Supply     []entry.Supply    `json:"supply"`
 	Own        []OwnNote         `json:"own"`
+	Holds      uint32            `json:"holds,omitempty"`
+	Held       []Hold            `json:"held,omitempty"`
 	Settled    []settledJSON     `json:"settled"`
 	Tags       []tagJSON         `json:"tags,omitempty"`
 	History    []Movement        `json:"history"`
@@ -78,7 +80,8 @@ func (s *State) Encode() ([]byte, error) {
 	}
 	j := stateJSON{Version: stateVersion, Genesis: s.hash, Owner: s.view.Owner(), Blocks: s.blocks, TimeMillis: s.timeMillis,
 		LogSize: s.log.Size, FinalSize: s.watch.finalSize, FinalRoot: s.watch.finalRoot[:], FinalTime: s.watch.finalMillis, Checkpoint: s.watch.checkpoint,
-		OwnRights: s.registry.ownRights, Epoch: s.epoch, Nullifiers: s.nullifiers, Sequence: s.sequence, Supply: s.supply, Own: s.own, History: s.history}
+		OwnRights: s.registry.ownRights, Epoch: s.epoch, Nullifiers: s.nullifiers, Sequence: s.sequence, Supply: s.supply, Own: s.own,
+		Holds: s.holds, Held: s.held, History: s.history}
 	for _, n := range s.log.Nodes {
 		j.LogNodes = append(j.LogNodes, append([]byte(nil), n[:]...))
 	}
@@ -120,7 +123,7 @@ func DecodeState(b []byte, g *entry.Genesis, view keys.FullView) (*State, error)
 		return nil, fmt.Errorf("decode wallet state: it is of version %d, ledger %s", j.Version, j.Genesis)
 	}
 	s.blocks, s.timeMillis, s.epoch, s.nullifiers, s.sequence, s.supply = j.Blocks, j.TimeMillis, j.Epoch, j.Nullifiers, j.Sequence, j.Supply
-	s.own, s.history = j.Own, j.History
+	s.own, s.history, s.holds, s.held = j.Own, j.History, j.Holds, j.Held
 	s.log.Size = j.LogSize
 	for _, n := range j.LogNodes {
 		h, err := hash32(n)
@@ -172,6 +175,9 @@ func DecodeState(b []byte, g *entry.Genesis, view keys.FullView) (*State, error)
 	}
 	for i := range s.own {
 		s.byNullifier[s.own[i].Nullifier] = i
+	}
+	for i := range s.held {
+		s.byHold[s.held[i].ID] = i
 	}
 	for _, r := range j.Settled {
 		s.settled[r.ID] = r.Settled

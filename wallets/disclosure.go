@@ -61,6 +61,11 @@ func (s *State) Disclose(o *Outbox, tx entry.ID, leg, output int, receipt []byte
 			}
 		}
 	}
+	for i := range s.held {
+		if h := &s.held[i]; h.ResolvedBy == tx && leg == 0 && output == 0 {
+			return s.discloseHold(o, d, h)
+		}
+	}
 	at := s.settled[tx].Entry
 	for i := range s.own {
 		if n := &s.own[i]; n.Entry == at && n.Leg == leg && n.Output == output {
@@ -72,6 +77,31 @@ func (s *State) Disclose(o *Outbox, tx entry.ID, leg, output int, receipt []byte
 		}
 	}
 	return nil, Refuse(NotFound, "this wallet cannot open output %d of leg %d of transaction %s", output, leg, tx)
+}
+
+// discloseHold opens what a resolution placed, for the payee or for the payer.
+func (s *State) discloseHold(o *Outbox, d *Disclosure, h *Hold) (*Disclosure, error) {
+	switch {
+	case h.Outcome == entry.Voided && h.Mine:
+		d.Note = h.Return
+		return d, nil
+	case h.Outcome == entry.Posted && h.Payee:
+		d.Note = h.Note
+		if printable(h.Reference) {
+			d.Reference = h.Reference
+		}
+		return d, nil
+	case h.Outcome == entry.Posted:
+		if a, ok := o.Attempt(h.ID.Tx); ok {
+			for _, sent := range a.Outputs {
+				if sent.Leg == int(h.ID.Leg) && sent.Output == 0 {
+					d.Note, d.Address, d.Reference = sent.Note, sent.To, sent.Memo
+					return d, nil
+				}
+			}
+		}
+	}
+	return nil, Refuse(NotFound, "this wallet cannot open what the resolution of hold %s placed", h.ID)
 }
 
 // Marshal gives the disclosure as indented JSON, ending in a newline.
@@ -162,15 +192,12 @@ func (d *Disclosure) Verify(g *entry.Genesis) (*Proven, error) {
 	if err != nil {
 		return nil, err
 	}
-	tx, ok := p.Entry.(*entry.Transaction)
-	if !ok {
-		return nil, Refuse(DisclosureInvalid, "the receipted entry is a %s and moves no money", p.Entry.Kind())
-	}
-	if d.Leg < 0 || d.Leg >= len(tx.Legs) || d.Output < 0 || d.Output >= len(tx.Legs[d.Leg].Commitments) {
-		return nil, Refuse(DisclosureInvalid, "the entry has no output %d in leg %d", d.Output, d.Leg)
+	placed, err := d.placed(p.Entry)
+	if err != nil {
+		return nil, err
 	}
 	p.Note, p.Commitment = d.Note, d.Note.Commitment()
-	if tx.Legs[d.Leg].Commitments[d.Output] != p.Commitment {
+	if placed != p.Commitment {
 		return nil, Refuse(DisclosureInvalid, "the opening is not that of output %d in leg %d", d.Output, d.Leg)
 	}
 	if d.Address != "" {
@@ -183,4 +210,33 @@ func (d *Disclosure) Verify(g *entry.Genesis) (*Proven, error) {
 		}
 	}
 	return p, nil
+}
+
+// placed is the commitment that the entry made spendable at the place that the disclosure names. The output of a hold that waits is none:
+// only the entry that posts it shows that it was paid.
+func (d *Disclosure) placed(e entry.Entry) (cm zk.Commitment, err error) {
+	none := func() (zk.Commitment, error) {
+		return cm, Refuse(DisclosureInvalid, "the entry has no output %d in leg %d", d.Output, d.Leg)
+	}
+	switch e := e.(type) {
+	case *entry.Transaction:
+		if d.Leg < 0 || d.Leg >= len(e.Legs) || d.Output < 0 || d.Output >= len(e.Legs[d.Leg].Commitments) {
+			return none()
+		}
+		leg := &e.Legs[d.Leg]
+		if leg.Circuit.Shape().Held && d.Output == 0 {
+			return cm, Refuse(DisclosureInvalid, "output 0 of leg %d waits in a hold; the entry that resolves it shows whether it was paid", d.Leg)
+		}
+		return leg.Commitments[d.Output], nil
+	case *entry.Resolve:
+		cm = e.Commitment
+	case *entry.Override:
+		cm = e.Commitment
+	default:
+		return cm, Refuse(DisclosureInvalid, "the receipted entry is a %s and moves no money", e.Kind())
+	}
+	if d.Leg != 0 || d.Output != 0 {
+		return none()
+	}
+	return cm, nil
 }

@@ -72,59 +72,83 @@ func (t *noteTrees) forget(at zk.Position) {
 // treeCapacity is the number of leaves of a note tree.
 const treeCapacity = uint64(zk.NoteCapacity)
 
-// place puts the outputs of a block where the ledger puts them (settlement/SPEC L4.13): aligned subtrees first, the largest first, each
-// size beginning at a multiple of itself, then single outputs, all in the order of entries and legs. A block that does not fit what is
-// left of a tree seals it. It returns the positions of what the wallet received, in that order.
-func (t *noteTrees) place(b *Block, body []entry.Entry, got []received) ([]zk.Position, error) {
-	type placed struct {
-		leg  *entry.Leg
-		mine []int // indices into got
-	}
-	var legs []placed
+// placing is what goes into the note tree together: the outputs of a leg, or the one commitment that a resolution places.
+type placing struct {
+	level  int             // of the aligned subtree; 0 for single leaves
+	root   zk.Root         // of the subtree, as its proof ties it to the outputs
+	leaves []zk.Commitment // outputs first, first+1, ...
+	first  int             // 1 for a hold, whose output 0 waits
+	mine   []int           // indices into what was received
+}
+
+// placings lists what a block places, in the order of entries and legs, and which of it the wallet received.
+func placings(body []entry.Entry, got []received) (out []placing) {
 	next := 0
+	add := func(p placing, i, l int) {
+		for next < len(got) && got[next].entry == i && got[next].leg == l {
+			p.mine = append(p.mine, next)
+			next++
+		}
+		out = append(out, p)
+	}
+	for i, e := range body {
+		switch e := e.(type) {
+		case *entry.Transaction:
+			for l := range e.Legs {
+				leg := &e.Legs[l]
+				shape := leg.Circuit.Shape()
+				p := placing{level: shape.SubtreeLevel, root: leg.SubtreeRoot, leaves: leg.Commitments}
+				if shape.Held {
+					p.leaves, p.first = leg.Commitments[1:], 1
+				}
+				add(p, i, l)
+			}
+		case *entry.Resolve:
+			add(placing{leaves: []zk.Commitment{e.Commitment}}, i, 0)
+		case *entry.Override:
+			add(placing{leaves: []zk.Commitment{e.Commitment}}, i, 0)
+		}
+	}
+	return out
+}
+
+// place puts the outputs of a block where the ledger puts them (settlement/SPEC L4.13): aligned subtrees first, the largest first, each
+// size beginning at a multiple of itself, then single outputs, all in the order of entries and legs. The output of a hold that waits is not
+// among them; what a resolution places is a single output. A block that does not fit what is left of a tree seals it. It returns the
+// positions of got, in that order.
+func (t *noteTrees) place(b *Block, body []entry.Entry, got []received) ([]zk.Position, error) {
+	all := placings(body, got)
+	at := make([]zk.Position, len(got))
+	if len(all) == 0 {
+		return at, nil
+	}
 	var subtrees [zk.NoteDepth]uint64
 	singles := uint64(0)
-	for i, e := range body {
-		tx, ok := e.(*entry.Transaction)
-		if !ok {
-			continue
+	for _, p := range all {
+		if p.level > 0 {
+			subtrees[p.level]++
+		} else {
+			singles += uint64(len(p.leaves))
 		}
-		for l := range tx.Legs {
-			p := placed{leg: &tx.Legs[l]}
-			for next < len(got) && got[next].entry == i && got[next].leg == l {
-				p.mine = append(p.mine, next)
-				next++
-			}
-			legs = append(legs, p)
-			if level := p.leg.Circuit.Shape().SubtreeLevel; level > 0 {
-				subtrees[level]++
-			} else {
-				singles += uint64(len(p.leg.Commitments))
-			}
-		}
-	}
-	at := make([]zk.Position, len(got))
-	if len(legs) == 0 {
-		return at, nil
 	}
 	if demand(uint64(t.open.Size()), subtrees[:], singles) > treeCapacity {
 		if err := t.seal(); err != nil {
 			return nil, err
 		}
 	}
-	add := func(p placed, level int) error {
+	add := func(p placing) error {
 		base := t.open.Size()
 		for _, g := range p.mine {
 			if got[g].note.Value == 0 {
 				continue // nothing to spend, no path to keep
 			}
-			at[g] = zk.Position{Tree: t.number, Index: base + uint32(got[g].output)}
+			at[g] = zk.Position{Tree: t.number, Index: base + uint32(got[g].output-p.first)}
 			if err := t.open.Mark(at[g].Index); err != nil {
 				return err
 			}
 		}
-		if level == 0 {
-			for _, cm := range p.leg.Commitments {
+		if p.level == 0 {
+			for _, cm := range p.leaves {
 				if err := t.open.Append(cm.Element()); err != nil {
 					return err
 				}
@@ -132,16 +156,16 @@ func (t *noteTrees) place(b *Block, body []entry.Entry, got []received) ([]zk.Po
 			return nil
 		}
 		if !anyValue(got, p.mine) {
-			return t.open.AppendSubtree(p.leg.SubtreeRoot.Element(), level) // the leg's proof ties this root to its outputs
+			return t.open.AppendSubtree(p.root.Element(), p.level) // the leg's proof ties this root to its outputs
 		}
-		if subtreeRoot(p.leg.Commitments, level) != p.leg.SubtreeRoot {
+		if subtreeRoot(p.leaves, p.level) != p.root {
 			return Refuse(LedgerLied, "block %d settles a disbursement whose subtree root is not that of its outputs", b.Height)
 		}
-		leaves := make([]tree.Leaf, len(p.leg.Commitments))
-		for i, cm := range p.leg.Commitments {
+		leaves := make([]tree.Leaf, len(p.leaves))
+		for i, cm := range p.leaves {
 			leaves[i] = cm.Element()
 		}
-		return t.open.AppendLeaves(leaves, level)
+		return t.open.AppendLeaves(leaves, p.level)
 	}
 	for level := len(subtrees) - 1; level >= 0; level-- {
 		if level > 0 {
@@ -152,11 +176,11 @@ func (t *noteTrees) place(b *Block, body []entry.Entry, got []received) ([]zk.Po
 				return nil, fmt.Errorf("place the outputs of block %d: %w", b.Height, err)
 			}
 		}
-		for _, p := range legs {
-			if p.leg.Circuit.Shape().SubtreeLevel != level {
+		for _, p := range all {
+			if p.level != level {
 				continue
 			}
-			if err := add(p, level); err != nil {
+			if err := add(p); err != nil {
 				return nil, fmt.Errorf("place the outputs of block %d: %w", b.Height, err)
 			}
 		}

@@ -105,43 +105,58 @@ func (b *Builder) purse(o *Outbox, asset zk.AssetID) *purse {
 
 // Again builds an attempt anew from the same inputs to the same outputs, with the newest oversight key and a new expiry. Both share every
 // real input, so at most one of them settles.
+//
+// A hold keeps its commitments, because others may wait for them by name: it is refused as oversight_epoch_stale where a new key changes
+// them, and has to be reserved again.
 func (b *Builder) Again(a *Attempt) (*Draft, error) {
+	if len(a.Recipes) == 1 && a.Recipes[0].Circuit == zk.Hold {
+		return b.holdAgain(a)
+	}
 	order := plannedTx{kind: entry.KindTransfer}
 	if a.Pays {
 		tag := TagOf(a.Order)
 		order.tag = &tag
 	}
-	for i, r := range a.Recipes {
-		l := plannedLeg{asset: r.Asset, leg: leg{circuit: r.Circuit, from: r.From, group: -1}}
-		for _, in := range r.Inputs {
-			if in.Note.Value == 0 {
-				continue
-			}
-			nf := b.Keys.Nullify(in.Note.Commitment(), zk.Position{Tree: r.Tree, Index: in.Index})
-			at, ok := b.State.byNullifier[nf]
-			if !ok {
-				return nil, Refuse(BehindLedger, "the wallet has not read the ledger up to the notes of this payment")
-			}
-			l.inputs = append(l.inputs, coin{ref: at, value: in.Note.Value, tree: r.Tree})
-		}
-		for _, out := range a.Outputs {
-			if out.Leg != i {
-				continue
-			}
-			o := output{purpose: out.Purpose, value: out.Note.Value, programme: out.Note.Programme}
-			if out.Purpose == ToPayee {
-				to, err := keys.ParseAddress(out.To)
-				if err != nil {
-					return nil, fmt.Errorf("read the payee of an earlier attempt: %w", err)
-				}
-				o.line = len(l.payees)
-				l.payees = append(l.payees, Payee{To: to, Memo: out.Memo, Line: out.Line})
-			}
-			l.outputs = append(l.outputs, o)
+	for i := range a.Recipes {
+		l, err := b.replan(i, &a.Recipes[i], a.Outputs)
+		if err != nil {
+			return nil, err
 		}
 		order.legs = append(order.legs, l)
 	}
 	return b.build(order)
+}
+
+// replan plans the leg of a recipe once more: the same notes, the same outputs.
+func (b *Builder) replan(number int, r *Recipe, outputs []Sent) (plannedLeg, error) {
+	l := plannedLeg{asset: r.Asset, leg: leg{circuit: r.Circuit, from: r.From, group: -1}}
+	for _, in := range r.Inputs {
+		if in.Note.Value == 0 {
+			continue
+		}
+		nf := b.Keys.Nullify(in.Note.Commitment(), zk.Position{Tree: r.Tree, Index: in.Index})
+		at, ok := b.State.byNullifier[nf]
+		if !ok {
+			return l, Refuse(BehindLedger, "the wallet has not read the ledger up to the notes of this payment")
+		}
+		l.inputs = append(l.inputs, coin{ref: at, value: in.Note.Value, tree: r.Tree})
+	}
+	for _, out := range outputs {
+		if out.Leg != number {
+			continue
+		}
+		o := output{purpose: out.Purpose, value: out.Note.Value, programme: out.Note.Programme}
+		if out.Purpose == ToPayee {
+			to, err := keys.ParseAddress(out.To)
+			if err != nil {
+				return l, fmt.Errorf("read the payee of an earlier attempt: %w", err)
+			}
+			o.line = len(l.payees)
+			l.payees = append(l.payees, Payee{To: to, Memo: out.Memo, Line: out.Line})
+		}
+		l.outputs = append(l.outputs, o)
+	}
+	return l, nil
 }
 
 // Begin makes the order of a disbursement from a checked file.

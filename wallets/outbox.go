@@ -24,7 +24,8 @@ type Order struct {
 	Reference     string         `json:"reference,omitempty"`
 	Disbursement  string         `json:"disbursement,omitempty"` // id of the disbursement that the order is a group of
 	Group         int            `json:"group,omitempty"`
-	CreatedMillis uint64         `json:"created"` // wall clock of the wallet
+	Held          bool           `json:"held,omitempty"` // paid into a hold
+	CreatedMillis uint64         `json:"created"`        // wall clock of the wallet
 }
 
 // same compares the fields that a payment id stands for.
@@ -81,6 +82,8 @@ type journalled struct {
 	Reproof      *Reproof           `json:"reproof,omitempty"`
 	Refused      *RefusedAttempt    `json:"refused,omitempty"`
 	Disbursement *DisbursementOrder `json:"disbursement,omitempty"`
+	Reserved     *HoldDraft         `json:"reserved,omitempty"`
+	Unreserved   *Unreserved        `json:"unreserved,omitempty"`
 }
 
 // Reproof replaces the bytes of an attempt: the same effecting data, proven against newer roots.
@@ -129,12 +132,13 @@ type Outbox struct {
 	byOrder       map[string][]entry.ID
 	sequence      []string // order ids, oldest first
 	disbursements map[string]*DisbursementOrder
+	reserved      map[string]*HoldDraft // by order
 }
 
 // NewOutbox folds the records of a journal.
 func NewOutbox(records [][]byte) (*Outbox, error) {
 	o := &Outbox{orders: map[string]*Order{}, attempts: map[entry.ID]*Attempt{}, refused: map[entry.ID]*RefusedAttempt{},
-		byOrder: map[string][]entry.ID{}, disbursements: map[string]*DisbursementOrder{}}
+		byOrder: map[string][]entry.ID{}, disbursements: map[string]*DisbursementOrder{}, reserved: map[string]*HoldDraft{}}
 	for i, r := range records {
 		if err := o.Add(r); err != nil {
 			return nil, fmt.Errorf("journal record %d: %w", i, err)
@@ -143,7 +147,7 @@ func NewOutbox(records [][]byte) (*Outbox, error) {
 	return o, nil
 }
 
-// Encode makes a journal record of an *Order, *Attempt, *Reproof, *RefusedAttempt or *DisbursementOrder.
+// Encode makes a journal record of an *Order, *Attempt, *Reproof, *RefusedAttempt, *DisbursementOrder, *HoldDraft or *Unreserved.
 func Encode(record any) ([]byte, error) {
 	var j journalled
 	switch r := record.(type) {
@@ -157,6 +161,10 @@ func Encode(record any) ([]byte, error) {
 		j.Refused = r
 	case *DisbursementOrder:
 		j.Disbursement = r
+	case *HoldDraft:
+		j.Reserved = r
+	case *Unreserved:
+		j.Unreserved = r
 	default:
 		panic(fmt.Sprintf("wallets: no journal record of %T", record))
 	}
@@ -196,6 +204,10 @@ func (o *Outbox) Add(record []byte) error {
 		o.refused[j.Refused.TxID] = j.Refused
 	case j.Disbursement != nil:
 		o.disbursements[j.Disbursement.ID] = j.Disbursement
+	case j.Reserved != nil:
+		o.reserved[j.Reserved.r.Order] = j.Reserved
+	case j.Unreserved != nil:
+		delete(o.reserved, j.Unreserved.Order)
 	default:
 		return fmt.Errorf("a journal record of an unknown kind: it was written by a newer program")
 	}
@@ -337,16 +349,31 @@ func (s *State) Unsettled(o *Outbox) (out []*Attempt) {
 	return out
 }
 
-// purse gathers the money of one asset. Inputs of attempts that may settle are reserved, unless the ledger refused them: then another
-// payment may use them, which can only make the refused attempt dead.
-func (s *State) purse(o *Outbox, asset zk.AssetID) *purse {
-	p := &purse{rights: s.Rights(), free: map[zk.ProgrammeID][]coin{}, busy: map[zk.ProgrammeID]zk.Amount{}, tree: s.notes.number}
-	p.asset, _ = s.genesis.Asset(asset)
+// bound are the notes that another transaction must not use: inputs of attempts that may settle, and those reserved for holds. Inputs of
+// attempts that the ledger refused are free: using them can only make the refused attempt dead.
+func (s *State) bound(o *Outbox) map[zk.Nullifier]bool {
 	bound := map[zk.Nullifier]bool{}
 	for _, a := range s.Unsettled(o) {
 		for _, nf := range a.Inputs {
 			bound[nf] = true
 		}
+	}
+	for _, h := range o.reserved {
+		for _, nf := range h.r.Inputs {
+			bound[nf] = true
+		}
+	}
+	return bound
+}
+
+// purse gathers the money of one asset that is not bound.
+func (s *State) purse(o *Outbox, asset zk.AssetID) *purse {
+	p := &purse{rights: s.Rights(), free: map[zk.ProgrammeID][]coin{}, busy: map[zk.ProgrammeID]zk.Amount{}, tree: s.notes.number}
+	p.asset, _ = s.genesis.Asset(asset)
+	bound := s.bound(o)
+	sent := map[string]bool{}
+	for _, a := range s.Unsettled(o) {
+		sent[a.Order] = true
 		for _, out := range a.Outputs {
 			if out.Purpose != ToPayee && out.Note.Asset == asset {
 				p.busy[out.Note.Programme] = addCapped(p.busy[out.Note.Programme], out.Note.Value)
@@ -360,37 +387,45 @@ func (s *State) purse(o *Outbox, asset zk.AssetID) *purse {
 			p.free[n.Note.Programme] = append(p.free[n.Note.Programme], coin{ref: i, value: n.Note.Value, tree: n.Position.Tree})
 		}
 	}
+	for id, h := range o.reserved {
+		if sent[id] {
+			continue // its change was counted with its attempt
+		}
+		for _, nf := range h.r.Inputs {
+			if i, ok := s.byNullifier[nf]; ok && !s.own[i].Spent && s.own[i].Note.Asset == asset {
+				n := &s.own[i].Note
+				p.busy[n.Programme] = addCapped(p.busy[n.Programme], n.Value)
+			}
+		}
+	}
 	return p
 }
 
-// Balances adds up the unspent notes; free leaves out what pending transactions spend.
+// Balances adds up the unspent notes; free leaves out what pending transactions spend and what is reserved for holds.
 func (s *State) Balances(o *Outbox) (all, free []Balance) {
-	bound := map[zk.Nullifier]bool{}
-	for _, a := range s.Unsettled(o) {
-		for _, nf := range a.Inputs {
-			bound[nf] = true
-		}
-	}
-	add := func(list []Balance, n zk.Note) []Balance {
-		for i := range list {
-			if list[i].Asset == n.Asset && list[i].Programme == n.Programme {
-				list[i].Amount += n.Value
-				list[i].Notes++
-				return list
-			}
-		}
-		return append(list, Balance{Asset: n.Asset, Programme: n.Programme, Amount: n.Value, Notes: 1})
-	}
+	bound := s.bound(o)
 	for i := range s.own {
 		if s.own[i].Spent {
 			continue
 		}
-		all = add(all, s.own[i].Note)
+		all = addNote(all, &s.own[i].Note)
 		if !bound[s.own[i].Nullifier] {
-			free = add(free, s.own[i].Note)
+			free = addNote(free, &s.own[i].Note)
 		}
 	}
 	return all, free
+}
+
+// addNote adds a note to the balance of its asset and programme.
+func addNote(list []Balance, n *zk.Note) []Balance {
+	for i := range list {
+		if list[i].Asset == n.Asset && list[i].Programme == n.Programme {
+			list[i].Amount += n.Value
+			list[i].Notes++
+			return list
+		}
+	}
+	return append(list, Balance{Asset: n.Asset, Programme: n.Programme, Amount: n.Value, Notes: 1})
 }
 
 // Compact gives the records of a journal that means the same: the bytes and recipes of transactions that settled or died are left out,
@@ -404,6 +439,14 @@ func (o *Outbox) Compact(s *State) ([][]byte, error) {
 	}
 	for _, id := range o.Disbursements() {
 		if err := add(o.disbursements[id]); err != nil {
+			return nil, err
+		}
+	}
+	for _, h := range o.Reservations() {
+		if order := o.orders[h.r.Order]; order != nil && s.PaymentOf(o, order).Stage == Done {
+			continue // its notes are spent
+		}
+		if err := add(h); err != nil {
 			return nil, err
 		}
 	}

@@ -221,6 +221,21 @@ func (p *purse) pay(amount zk.Amount, to zk.ProgrammeID) (round []leg, done bool
 	return round, false, err
 }
 
+// hold plans the next round of a payment into a hold: one leg of at most two notes, or legs to the wallet itself that make one note of more.
+func (p *purse) hold(amount zk.Amount, to zk.ProgrammeID) (round []leg, done bool, err error) {
+	round, done, err = p.pay(amount, to)
+	if err != nil || !done {
+		return round, false, err
+	}
+	l := &round[0]
+	if len(l.inputs) > zk.Hold.Shape().Inputs {
+		sum, _ := total(l.inputs)
+		return []leg{spend(l.inputs, l.from, -1, output{purpose: ToMerge, value: sum, programme: l.from})}, false, nil
+	}
+	l.circuit = zk.Hold
+	return round, true, nil
+}
+
 // spend makes a leg from chosen coins, adding the change.
 func spend(chosen []coin, from zk.ProgrammeID, group int, outputs ...output) leg {
 	sum, _ := total(chosen)

@@ -42,6 +42,11 @@ const (
 	NotFinal          Code = "not_final"
 	DisclosureInvalid Code = "disclosure_invalid"
 	RequestInvalid    Code = "register_request_invalid"
+	HoldReserved      Code = "hold_reserved"
+	HoldDraftInvalid  Code = "hold_draft_invalid"
+	HoldDraftStale    Code = "hold_draft_stale"
+	SizeClassTooSmall Code = "size_class_too_small"
+	HoldNotMine       Code = "hold_not_mine"
 )
 
 // Meaning is one row of the table of refusals.
@@ -66,7 +71,7 @@ var meanings = []Meaning{
 	{PaymentIDConflict, "a payment with this id exists with other fields"},
 	{PaymentIDSettled, "the ledger holds a payment with this id that this folder does not know: it was restored from an older copy"},
 	{InsufficientFunds, "all notes that may pay this together are worth less than the amount"},
-	{FundsInFlight, "enough funds exist, but some are inputs or change of transactions that have not settled yet"},
+	{FundsInFlight, "enough funds exist, but some are reserved for holds, or inputs or change of transactions that have not settled yet"},
 	{OverLimit, "the leg would move more to others than the registry allows this owner per leg"},
 	{OwnerFrozen, "the registry has frozen this owner"},
 	{OwnerUnknown, "this owner is not in the registry yet: it can be paid, and cannot spend"},
@@ -83,6 +88,11 @@ var meanings = []Meaning{
 	{NotFinal, "the entry has settled and no cosigned checkpoint covers it yet"},
 	{DisclosureInvalid, "the disclosure does not open a commitment of its receipted entry"},
 	{RequestInvalid, "the request to be registered is malformed, or lacks the proof of possession"},
+	{HoldReserved, "the payment id stands for a payment into a hold, or for one that is not"},
+	{HoldDraftInvalid, "the reserved hold does not give the commitments it promised: it is another wallet's or was changed"},
+	{HoldDraftStale, "the reserved hold cannot be placed any more: its notes are spent or the oversight key changed; reserve it again"},
+	{SizeClassTooSmall, "the held amount is above the size class"},
+	{HoldNotMine, "none of the hold's keys is the one given, or the hold is none of this wallet's"},
 }
 
 // Codes lists every refusal of the wallet with its meaning.

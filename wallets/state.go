@@ -16,8 +16,9 @@ type OwnNote struct {
 	Position   zk.Position   `json:"position"`
 	Nullifier  zk.Nullifier  `json:"nullifier"`
 	Entry      uint64        `json:"entry"` // log index of the entry that made it
-	Leg        int           `json:"leg"`
+	Leg        int           `json:"leg"`   // of a transaction; 0, and output 0, of a resolution
 	Output     int           `json:"output"`
+	Hold       entry.HoldID  `json:"hold,omitzero"` // whose resolution made it
 	Height     uint64        `json:"height"`
 	TimeMillis uint64        `json:"time"`
 	Memo       []byte        `json:"memo,omitempty"`
@@ -42,6 +43,13 @@ const (
 	Internal Direction = "internal" // notes of this wallet made into others of it
 	Issued   Direction = "issued"
 	Redeemed Direction = "redeemed"
+
+	HeldOut   Direction = "held-out"   // out of this wallet, into a hold
+	HeldIn    Direction = "held-in"    // into a hold for this wallet: not its money yet
+	PostedOut Direction = "posted-out" // a hold of this wallet went to its payee: nothing more leaves
+	PostedIn  Direction = "posted-in"  // a hold for this wallet is its money now
+	Returned  Direction = "returned"   // a hold of this wallet was voided and is its money again
+	Lapsed    Direction = "lapsed"     // a hold for this wallet was voided
 )
 
 // Movement is one line of the wallet's history as the log shows it.
@@ -55,6 +63,7 @@ type Movement struct {
 	Reference string         `json:"reference,omitempty"` // of a payment received
 	Leg       int            `json:"leg,omitempty"`       // of a payment received
 	Output    int            `json:"output,omitempty"`
+	Hold      entry.HoldID   `json:"hold,omitzero"` // of the directions that begin or end a hold
 }
 
 // Programme is an earmark as the log shows it.
@@ -81,12 +90,15 @@ type State struct {
 	readers    readers
 	epoch      uint32
 	ovk        zk.Point
-	nullifiers uint64
+	nullifiers uint64 // once-only keys used up
 	sequence   uint64
+	holds      uint32 // open, of everybody
 	supply     []entry.Supply
 
 	own         []OwnNote
 	byNullifier map[zk.Nullifier]int
+	held        []Hold
+	byHold      map[entry.HoldID]int
 	settled     map[entry.ID]Settled
 	tags        map[Tag]entry.ID
 	history     []Movement
@@ -107,6 +119,7 @@ func NewState(genesis *entry.Genesis, view keys.FullView) *State {
 		ovk:         genesis.OversightKey,
 		sequence:    1,
 		byNullifier: map[zk.Nullifier]int{},
+		byHold:      map[entry.HoldID]int{},
 		settled:     map[entry.ID]Settled{},
 		tags:        map[Tag]entry.ID{},
 	}
@@ -236,13 +249,15 @@ func (s *State) apply(scanned *Scanned) error {
 	if err != nil {
 		return err
 	}
-	at, err := s.notes.place(b, body, scanned.received)
+	f, err := s.follow(scanned, body, ids, last.TimeMillis)
 	if err != nil {
 		return err
 	}
-	if err := s.receive(scanned, body, ids, at, last.TimeMillis); err != nil {
+	at, err := s.notes.place(b, body, f.got)
+	if err != nil {
 		return err
 	}
+	s.receive(b, body, ids, f, at, last.TimeMillis)
 	if err := s.compare(last); err != nil {
 		return err
 	}
@@ -294,6 +309,7 @@ func (s *State) administer(body []entry.Entry, b *Block) ([]entry.ID, error) {
 			}
 			s.sequence++
 		}
+		s.nullifiers += uint64(len(entry.Keys(e)))
 		switch e := e.(type) {
 		case *entry.Transaction:
 			if err := s.move(e); err != nil {
@@ -321,11 +337,10 @@ func (s *State) administer(body []entry.Entry, b *Block) ([]entry.ID, error) {
 	return ids, nil
 }
 
-// move counts nullifiers and supply.
+// move counts supply.
 func (s *State) move(tx *entry.Transaction) error {
 	for i := range tx.Legs {
 		leg := &tx.Legs[i]
-		s.nullifiers += uint64(len(leg.Nullifiers))
 		if leg.Issued == 0 && leg.Redeemed == 0 {
 			continue
 		}
@@ -343,35 +358,37 @@ func (s *State) move(tx *entry.Transaction) error {
 	return nil
 }
 
-// receive marks what the block spent, keeps what it brought, and writes the history. at are the positions of scanned.received.
-func (s *State) receive(scanned *Scanned, body []entry.Entry, ids []entry.ID, at []zk.Position, timeMillis uint64) error {
-	next := 0
+// receive marks what the block spent, keeps what it brought, and writes the history. at are the positions of f.got.
+func (s *State) receive(b *Block, body []entry.Entry, ids []entry.ID, f *followed, at []zk.Position, timeMillis uint64) {
+	nextGot, nextTurn := 0, 0
 	for i, e := range body {
-		tx, ok := e.(*entry.Transaction)
-		if !ok {
-			continue
+		tx, moves := e.(*entry.Transaction)
+		var spent []int
+		if moves {
+			spent = s.spentBy(tx)
 		}
-		spent := s.spentBy(tx)
-		var got []int // indices into scanned.received
-		for next < len(scanned.received) && scanned.received[next].entry == i {
-			got = append(got, next)
-			next++
+		got, turns := nextGot, nextTurn // [got, nextGot) and [turns, nextTurn) are of this entry
+		for nextGot < len(f.got) && f.got[nextGot].entry == i {
+			nextGot++
 		}
-		if len(spent) == 0 && len(got) == 0 {
+		for nextTurn < len(f.turns) && f.turns[nextTurn].entry == i {
+			nextTurn++
+		}
+		if len(spent) == 0 && got == nextGot && turns == nextTurn {
 			continue
 		}
 		id := ids[i]
 		if id == (entry.ID{}) {
-			id = tx.ID()
+			id = entry.IDOf(e)
 		}
-		where := Settled{Entry: scanned.block.FirstIndex + uint64(i), Height: scanned.block.Height, TimeMillis: timeMillis}
+		where := Settled{Entry: b.FirstIndex + uint64(i), Height: b.Height, TimeMillis: timeMillis}
 		for _, n := range spent {
 			s.own[n].Spent, s.own[n].SpentBy = true, id
 			s.notes.forget(s.own[n].Position)
 		}
 		var news []int
-		for _, g := range got {
-			r := &scanned.received[g]
+		for g := got; g < nextGot; g++ {
+			r := &f.got[g]
 			if tag, ok := tagOf(r.memo); ok && len(spent) > 0 { // a stranger's memo tags nothing
 				s.tags[tag] = id
 				r.memo = nil
@@ -381,12 +398,22 @@ func (s *State) receive(scanned *Scanned, body []entry.Entry, ids []entry.ID, at
 			}
 			news = append(news, s.keep(r, at[g], where))
 		}
-		if len(spent) > 0 || len(news) > 0 {
-			s.settled[id] = where
-			s.remember(tx, id, where, spent, news)
+		var holds []int
+		for t := turns; t < nextTurn; t++ {
+			holds = append(holds, f.turns[t].hold)
+		}
+		if len(spent) == 0 && len(news) == 0 && len(holds) == 0 {
+			continue
+		}
+		s.settled[id] = where
+		if moves {
+			s.remember(tx, id, where, spent, news, holds)
+			continue
+		}
+		for _, n := range holds {
+			s.history = append(s.history, s.held[n].movement(false, id, where))
 		}
 	}
-	return nil
 }
 
 // spentBy finds the wallet's notes that a transaction spends.
@@ -405,15 +432,18 @@ func (s *State) spentBy(tx *entry.Transaction) (spent []int) {
 func (s *State) keep(r *received, at zk.Position, where Settled) int {
 	cm := r.note.Commitment()
 	n := OwnNote{Note: r.note, Commitment: cm, Position: at, Nullifier: s.view.Nullify(cm, at), Entry: where.Entry, Leg: r.leg, Output: r.output,
-		Height: where.Height, TimeMillis: where.TimeMillis, Memo: r.memo}
+		Hold: r.hold, Height: where.Height, TimeMillis: where.TimeMillis, Memo: r.memo}
 	s.byNullifier[n.Nullifier] = len(s.own)
 	s.own = append(s.own, n)
 	return len(s.own) - 1
 }
 
-// remember writes the history of one transaction: a payment received is a line of its own; of a transaction that spends the wallet's
-// notes the line is what left, per asset.
-func (s *State) remember(tx *entry.Transaction, id entry.ID, where Settled, spent, news []int) {
+// remember writes the history of one transaction: a payment received, or a hold placed, is a line of its own; of a transaction that spends
+// the wallet's notes the line is what else left, per asset.
+func (s *State) remember(tx *entry.Transaction, id entry.ID, where Settled, spent, news, holds []int) {
+	for _, n := range holds {
+		s.history = append(s.history, s.held[n].movement(true, id, where))
+	}
 	if len(spent) == 0 {
 		direction := In
 		if tx.Type == entry.KindIssue {
@@ -426,7 +456,10 @@ func (s *State) remember(tx *entry.Transaction, id entry.ID, where Settled, spen
 		}
 		return
 	}
-	type sums struct{ in, out zk.Amount }
+	type sums struct {
+		in, out zk.Amount // in: what came back, and what waits in holds of this wallet
+		held    bool
+	}
 	byAsset := map[zk.AssetID]*sums{}
 	var order []zk.AssetID
 	programme := map[zk.AssetID]zk.ProgrammeID{}
@@ -444,6 +477,13 @@ func (s *State) remember(tx *entry.Transaction, id entry.ID, where Settled, spen
 			a.in += s.own[n].Note.Value
 		}
 	}
+	for _, n := range holds {
+		if h := &s.held[n]; h.Mine && byAsset[h.Asset()] != nil {
+			a := byAsset[h.Asset()]
+			a.in += h.Amount()
+			a.held = true
+		}
+	}
 	for _, asset := range order {
 		m := Movement{Direction: Out, Settled: where, TxID: id, Asset: asset, Programme: programme[asset]}
 		switch a := byAsset[asset]; {
@@ -452,6 +492,8 @@ func (s *State) remember(tx *entry.Transaction, id entry.ID, where Settled, spen
 			if tx.Type == entry.KindRedeem {
 				m.Direction = Redeemed
 			}
+		case a.out == a.in && a.held:
+			continue // all that left waits in the hold
 		case a.out == a.in:
 			m.Direction, m.Amount = Internal, a.out
 		default: // an issue that merges notes
@@ -478,6 +520,7 @@ func (s *State) compare(last *entry.State) error {
 		CircuitsHash:   s.genesis.CircuitsHash(),
 		Nullifiers:     s.nullifiers,
 		NextSequence:   s.sequence,
+		Holds:          s.holds,
 		Supply:         s.supply,
 	}
 	for _, part := range []struct {
@@ -491,6 +534,7 @@ func (s *State) compare(last *entry.State) error {
 		{"oversight epoch", last.OversightEpoch == want.OversightEpoch},
 		{"policy", last.PolicyHash == want.PolicyHash && last.CircuitsHash == want.CircuitsHash},
 		{"counters", last.Nullifiers == want.Nullifiers && last.NextSequence == want.NextSequence},
+		{"number of open holds", last.Holds == want.Holds},
 		{"supply", fmt.Sprint(last.Supply) == fmt.Sprint(want.Supply)},
 	} {
 		if !part.same {
