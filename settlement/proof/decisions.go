@@ -73,20 +73,11 @@ func (d *Decisions) Verify(origin string, keys ...ed25519.PublicKey) error {
 
 // logged checks a receipt against the log's own signature, without a quorum.
 func logged(origin string, keys []ed25519.PublicKey, r *Receipt) error {
-	err := ErrLogSignature // no key at all
-	for _, key := range keys {
-		if len(key) != ed25519.PublicKeySize {
-			return ErrLogSignature
-		}
-		var c Checkpoint
-		if c, err = OpenLog(origin, key, r.Checkpoint); err == nil {
-			return VerifyInclusion(c.Head, r.Index, LeafHash(r.Entry), r.Path)
-		}
-		if !errors.Is(err, ErrLogSignature) {
-			return err
-		}
+	c, err := openUnder(origin, keys, r.Checkpoint)
+	if err != nil {
+		return err
 	}
-	return err
+	return VerifyInclusion(c.Head, r.Index, LeafHash(r.Entry), r.Path)
 }
 
 // Marshal gives the pair as text: header, length of the first receipt in bytes, an empty line, and the two receipts.

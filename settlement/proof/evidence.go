@@ -57,13 +57,14 @@ func NewEvidence(origin string, key ed25519.PublicKey, a, b []byte, reader HashR
 	return e, nil
 }
 
-// Verify checks that the log signed both checkpoints and that they cannot be one history.
-func (e *Evidence) Verify(origin string, key ed25519.PublicKey) error {
-	older, err := OpenLog(origin, key, e.Older)
+// Verify checks that one of the log's keys signed each checkpoint and that they cannot be one history. Most logs have one key; a log
+// whose key was rotated has one more each time.
+func (e *Evidence) Verify(origin string, keys ...ed25519.PublicKey) error {
+	older, err := openUnder(origin, keys, e.Older)
 	if err != nil {
 		return fmt.Errorf("older checkpoint: %w", err)
 	}
-	newer, err := OpenLog(origin, key, e.Newer)
+	newer, err := openUnder(origin, keys, e.Newer)
 	if err != nil {
 		return fmt.Errorf("newer checkpoint: %w", err)
 	}
@@ -77,6 +78,20 @@ func (e *Evidence) Verify(origin string, key ed25519.PublicKey) error {
 		return fmt.Errorf("%w: %v", ErrNoFork, err)
 	}
 	return nil
+}
+
+// openUnder is OpenLog for a log that had several keys.
+func openUnder(origin string, keys []ed25519.PublicKey, signed []byte) (c Checkpoint, err error) {
+	err = ErrLogSignature // no key at all
+	for _, key := range keys {
+		if len(key) != ed25519.PublicKeySize {
+			return Checkpoint{}, ErrLogSignature
+		}
+		if c, err = OpenLog(origin, key, signed); err == nil || !errors.Is(err, ErrLogSignature) {
+			return c, err
+		}
+	}
+	return Checkpoint{}, err
 }
 
 const evidenceHeader = "comity/fork-evidence/v1\n"
