@@ -17,8 +17,10 @@ type Submission struct {
 	// Segments are the payee ciphertexts, one per leg.
 	Segments [][]byte
 
-	ctx     zk.Field // digest that every leg's proof is bound to
-	fromLog bool     // segments are elsewhere; their hashes are in the log
+	ctx     zk.Field       // digest that every leg's proof is bound to
+	fromLog bool           // segments are elsewhere; their hashes are in the log
+	keys    []zk.Nullifier // once-only keys that it uses up (1.14)
+	needs   []zk.Nullifier // keys that must have been used up before it
 }
 
 // Decode reads what a client sent. It refuses bytes that are no entry, and
@@ -51,7 +53,7 @@ func decode(leaf []byte) (*Submission, error) {
 	if e.Head() == nil {
 		return nil, entry.Refuse(entry.UnknownKind, "a %s entry is written by the ledger alone", e.Kind())
 	}
-	sub := &Submission{Leaf: leaf, Entry: e}
+	sub := &Submission{Leaf: leaf, Entry: e, keys: entry.Keys(e), needs: entry.Needs(e)}
 	if tx, ok := e.(*entry.Transaction); ok {
 		sub.ID, sub.ctx = tx.Digests()
 	} else {
@@ -90,9 +92,10 @@ type Candidate struct {
 	// Jobs are the proofs to check, one per leg.
 	Jobs []Job
 
-	bases  []base    // per leg
-	rights []zk.Root // of a register entry, per owner
-	proven bool
+	bases      []base    // per leg
+	conditions []any     // per leg, read; nil without a hold
+	rights     []zk.Root // of a register entry, per owner
+	proven     bool
 }
 
 // base is what a leg's proof stands on and may lose.
@@ -149,10 +152,12 @@ func (s *State) admitBody(c *Candidate, now uint64, anchors Anchors) (err error)
 			return err
 		}
 		return s.registry.checkRegister(e)
-	case *entry.Freeze, *entry.Programme, *entry.Oversight:
+	case *entry.Freeze, *entry.Programme, *entry.Oversight, *entry.Document, *entry.Corridor, *entry.Override:
 		// Proofs of possession are part of decoding; the rest depends on the
 		// order of entries.
 		return nil
+	case *entry.Resolve, *entry.Attest, *entry.Amend, *entry.Observe, *entry.Evidence:
+		return s.foresee(c, now)
 	}
 	return entry.Refuse(entry.UnknownKind, "%s", c.Entry.Kind())
 }
@@ -163,15 +168,16 @@ func (s *State) admitTransaction(c *Candidate, tx *entry.Transaction, now uint64
 			return err
 		}
 	}
+	var err error
+	if c.conditions, err = readConditions(tx); err != nil {
+		return err
+	}
 	c.bases = make([]base, len(tx.Legs))
 	c.Jobs = make([]Job, len(tx.Legs))
 	for i := range tx.Legs {
 		leg := &tx.Legs[i]
 		if version, known := s.rules.circuits[leg.Circuit]; !known || version != leg.CircuitVersion {
 			return entry.Refuse(entry.UnknownCircuit, "leg %d: circuit %s version %d", i, leg.Circuit, leg.CircuitVersion)
-		}
-		if leg.Circuit.Shape().Held {
-			return entry.Refuse(entry.ConditionUnknown, "leg %d: condition type %d", i, leg.Condition.Type)
 		}
 		if err := s.checkShown(leg); err != nil {
 			return err
@@ -196,6 +202,63 @@ func (s *State) admitTransaction(c *Candidate, tx *entry.Transaction, now uint64
 		}
 		public := leg.Public(noteRoot, anchor.RegistryRoot, anchor.ReadersRoot, s.oversightKey, c.ctx)
 		c.Jobs[i] = Job{Circuit: leg.Circuit, Public: &public, Proof: &leg.Proof}
+	}
+	return s.foresee(c, now)
+}
+
+// foresee refuses at admission what concerns holds and corridors and anybody
+// may send, so that a stranger costs neither a proof nor the sequencer's time.
+// The block alone decides (L4.15): what an earlier entry of the same block may
+// cure is not refused here, and nothing is in replay, where admission comes
+// after entries that were not there when the live ledger admitted.
+func (s *State) foresee(c *Candidate, now uint64) error {
+	if c.fromLog {
+		return nil
+	}
+	err := s.stands(c, now)
+	switch entry.CodeOf(err) {
+	case entry.HoldUnknown, entry.HoldNotReady, entry.CorridorUnknown, entry.CorridorStale, entry.CorridorFrozen, entry.PeerSizeUnknown:
+		return nil
+	}
+	return err
+}
+
+// stands judges an entry by the state as it is.
+func (s *State) stands(c *Candidate, now uint64) error {
+	switch e := c.Entry.(type) {
+	case *entry.Transaction:
+		for i, condition := range c.conditions {
+			if condition == nil {
+				continue
+			}
+			h := newHold(c.ID, i, &e.Legs[i], condition, 0, now)
+			if err := s.mayHold(h, e.Legs[i].Peer, s.holds.len(), now); err != nil {
+				return err
+			}
+		}
+	case *entry.Observe:
+		_, err := s.corridors.admitObserve(e)
+		return err
+	case *entry.Evidence:
+		return s.corridors.admitEvidence(e)
+	case *entry.Resolve:
+		h, err := s.openHold(e.Hold)
+		if err != nil {
+			return err
+		}
+		return s.checkResolve(h, e, c.ID, now)
+	case *entry.Attest:
+		h, err := s.openHold(e.Hold)
+		if err == nil {
+			_, err = h.attest(e, c.ID, now, s.rules.bugs)
+		}
+		return err
+	case *entry.Amend:
+		h, err := s.openHold(e.Hold)
+		if err == nil {
+			_, err = h.amend(e, c.ID, now)
+		}
+		return err
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/comity-ledger/comity/settlement/entry"
+	"github.com/comity-ledger/comity/settlement/internal/planted"
 	"github.com/comity-ledger/comity/zk"
 	"github.com/comity-ledger/comity/zk/tree"
 )
@@ -40,11 +41,11 @@ type demand struct {
 	singles  int
 }
 
-func (d *demand) add(leg *entry.Leg) {
-	if level := leg.Circuit.Shape().SubtreeLevel; level > 0 {
-		d.subtrees[level]++
+func (d *demand) add(out output) {
+	if out.level > 0 {
+		d.subtrees[out.level]++
 	} else {
-		d.singles += len(leg.Commitments)
+		d.singles += len(out.commitments)
 	}
 }
 
@@ -86,23 +87,35 @@ func (p Parallel) run(n int, task func(i int)) {
 	}
 }
 
-// output is what one leg adds to the note tree.
+// output is what one leg or one resolution adds to the note tree.
 type output struct {
-	leg        *entry.Leg
-	entryIndex uint64
+	commitments []zk.Commitment
+	level       int     // height of the subtree that the commitments fill; 0 for single leaves
+	root        zk.Root // of that subtree
+	entryIndex  uint64
+}
+
+// outputOf is what a leg adds when it is logged: its held output waits (L8.2).
+func outputOf(leg *entry.Leg, entryIndex uint64, bugs planted.Set) output {
+	shape := leg.Circuit.Shape()
+	out := output{leg.Commitments, shape.SubtreeLevel, leg.SubtreeRoot, entryIndex}
+	if shape.Held && !bugs.Has(planted.HoldPlacedEarly) {
+		out.commitments = leg.Commitments[1:]
+	}
+	return out
 }
 
 // place puts the outputs of a block, which check let pass, into the tree
 // (L4.13) and returns the next tree and every commitment with its position, in
-// the order of entries, legs and outputs. A block's outputs share one tree: if
+// the order of entries, legs and outputs; a resolution stands for its own entry. A block's outputs share one tree: if
 // they do not fit what is left of it, it is sealed as it stands, with a last
 // root that the previous state entry holds, and they begin the next one.
 func (t noteTree) place(outputs []output, parallel Parallel) (noteTree, []PlacedCommitment, error) {
 	var d demand
 	total := 0
 	for _, out := range outputs {
-		d.add(out.leg)
-		total += len(out.leg.Commitments)
+		d.add(out)
+		total += len(out.commitments)
 	}
 	if total == 0 {
 		return t, nil, nil
@@ -116,7 +129,7 @@ func (t noteTree) place(outputs []output, parallel Parallel) (noteTree, []Placed
 	first := make([]int, len(outputs)) // of each leg in placed
 	for i, out := range outputs {
 		first[i] = len(placed)
-		for _, cm := range out.leg.Commitments {
+		for _, cm := range out.commitments {
 			placed = append(placed, PlacedCommitment{Commitment: cm, EntryIndex: out.entryIndex})
 		}
 	}
@@ -131,16 +144,16 @@ func (t noteTree) place(outputs []output, parallel Parallel) (noteTree, []Placed
 			return t, nil, err
 		}
 		for i, out := range outputs {
-			if out.leg.Circuit.Shape().SubtreeLevel != level {
+			if out.level != level {
 				continue
 			}
 			base := uint64(t.frontier.Size())
-			for j := range out.leg.Commitments {
+			for j := range out.commitments {
 				settle(first[i]+j, base+uint64(j))
 			}
 			// The circuit proved that this root belongs to these commitments:
 			// attaching it costs one node where hashing would cost up to 40.
-			if err := t.frontier.AppendSubtree(out.leg.SubtreeRoot.Element(), level); err != nil {
+			if err := t.frontier.AppendSubtree(out.root.Element(), level); err != nil {
 				return t, nil, err
 			}
 		}
@@ -148,10 +161,10 @@ func (t noteTree) place(outputs []output, parallel Parallel) (noteTree, []Placed
 	singles := make([]zk.Commitment, 0, d.singles)
 	base := uint64(t.frontier.Size())
 	for i, out := range outputs {
-		if out.leg.Circuit.Shape().SubtreeLevel != 0 {
+		if out.level != 0 {
 			continue
 		}
-		for j, cm := range out.leg.Commitments {
+		for j, cm := range out.commitments {
 			settle(first[i]+j, base+uint64(len(singles)))
 			singles = append(singles, cm)
 		}

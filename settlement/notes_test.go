@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/comity-ledger/comity/settlement/entry"
+	"github.com/comity-ledger/comity/settlement/internal/planted"
 	"github.com/comity-ledger/comity/zk"
 	"github.com/comity-ledger/comity/zk/tree"
 )
@@ -32,12 +33,12 @@ func legWith(circuit zk.CircuitID, n int) *entry.Leg {
 // empty ones included, is appended alone.
 func TestOutputsArePlacedByTheRule(t *testing.T) {
 	start := newNoteTree()
-	start, _, err := start.place([]output{{legWith(zk.Transfer, 1), 1}, {legWith(zk.Transfer, 2), 2}}, nil)
+	start, _, err := start.place([]output{outputOf(legWith(zk.Transfer, 1), 1, planted.Set{}), outputOf(legWith(zk.Transfer, 2), 2, planted.Set{})}, nil)
 	if err != nil || start.size() != 4 {
 		t.Fatalf("size %d: %v", start.size(), err)
 	}
-	legs := []output{{legWith(zk.Transfer, 3), 10}, {legWith(zk.Disburse16, 4), 11}, {legWith(zk.Disburse64, 5), 12}, {legWith(zk.Consolidate, 6), 12},
-		{legWith(zk.Disburse16, 7), 13}, {legWith(zk.Disburse64, 8), 14}}
+	legs := []output{outputOf(legWith(zk.Transfer, 3), 10, planted.Set{}), outputOf(legWith(zk.Disburse16, 4), 11, planted.Set{}), outputOf(legWith(zk.Disburse64, 5), 12, planted.Set{}), outputOf(legWith(zk.Consolidate, 6), 12, planted.Set{}),
+		outputOf(legWith(zk.Disburse16, 7), 13, planted.Set{}), outputOf(legWith(zk.Disburse64, 8), 14, planted.Set{})}
 	got, placed, err := start.place(legs, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +47,7 @@ func TestOutputsArePlacedByTheRule(t *testing.T) {
 	leaves := make(map[uint32]zk.Commitment)
 	n := 0
 	for i, out := range legs {
-		for j, cm := range out.leg.Commitments {
+		for j, cm := range out.commitments {
 			want := PlacedCommitment{cm, zk.Position{Index: first[i] + uint32(j)}, out.entryIndex}
 			if placed[n] != want {
 				t.Fatalf("leg %d output %d: %+v, want %+v", i, j, placed[n], want)
@@ -83,7 +84,7 @@ func TestParallelHashingGivesTheSameTree(t *testing.T) {
 	for _, legs := range []int{1, 121, 122, 243, 300, 700} {
 		var outs []output
 		for i := range legs {
-			outs = append(outs, output{legWith(zk.Transfer, i), uint64(i)})
+			outs = append(outs, outputOf(legWith(zk.Transfer, i), uint64(i), planted.Set{}))
 		}
 		serial, a, err1 := newNoteTree().place(outs, nil)
 		wide, b, err2 := newNoteTree().place(outs, parallel)
@@ -123,7 +124,7 @@ func TestBlockThatDoesNotFitSealsTheTree(t *testing.T) {
 		first  uint32
 	}{{5, 4, 0}, {6, 3, treeCapacity - 6}, {7, 3, treeCapacity - 7}} {
 		n := nearlyFull(t, 3, c.left)
-		outs := []output{{legWith(zk.Transfer, 1), 1}, {legWith(zk.Transfer, 2), 2}, {legWith(zk.Transfer, 3), 3}}
+		outs := []output{outputOf(legWith(zk.Transfer, 1), 1, planted.Set{}), outputOf(legWith(zk.Transfer, 2), 2, planted.Set{}), outputOf(legWith(zk.Transfer, 3), 3, planted.Set{})}
 		next, placed, err := n.place(outs, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -144,7 +145,7 @@ func TestBlockThatDoesNotFitSealsTheTree(t *testing.T) {
 
 func TestLastTreeIsFull(t *testing.T) {
 	var d demand
-	d.add(legWith(zk.Transfer, 1))
+	d.add(outputOf(legWith(zk.Transfer, 1), 0, planted.Set{}))
 	if err := nearlyFull(t, math.MaxUint16, 2).check(d); err != nil {
 		t.Errorf("two outputs refused with two leaves left: %v", err)
 	}
@@ -158,7 +159,7 @@ func TestLastTreeIsFull(t *testing.T) {
 
 func TestFullBlockIsRefusedUntilLater(t *testing.T) {
 	d := demand{singles: maxBlockLeaves - 1}
-	d.add(legWith(zk.Transfer, 1))
+	d.add(outputOf(legWith(zk.Transfer, 1), 0, planted.Set{}))
 	if err := newNoteTree().check(d); entry.CodeOf(err) != entry.TryLater {
 		t.Errorf("a block over its size: %v", err)
 	}
@@ -228,7 +229,7 @@ func TestProgrammesFull(t *testing.T) {
 func BenchmarkPlace(b *testing.B) {
 	var outs []output
 	for i := range 4096 {
-		outs = append(outs, output{legWith(zk.Transfer, i), uint64(i)})
+		outs = append(outs, outputOf(legWith(zk.Transfer, i), uint64(i), planted.Set{}))
 	}
 	n := newNoteTree()
 	b.ResetTimer()
@@ -245,7 +246,7 @@ func BenchmarkPlaceDisbursements(b *testing.B) {
 	var outs []output
 	leg := legWith(zk.Disburse64, 1)
 	for i := range 4096 {
-		outs = append(outs, output{leg, uint64(i)})
+		outs = append(outs, outputOf(leg, uint64(i), planted.Set{}))
 	}
 	n := newNoteTree()
 	b.ResetTimer()

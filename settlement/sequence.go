@@ -5,6 +5,7 @@ import (
 
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/settlement/internal/planted"
+	"github.com/comity-ledger/comity/zk"
 )
 
 // Status says what became of a candidate.
@@ -62,7 +63,7 @@ func (p *Proposal) Next() *State { return p.next }
 // Sequence judges candidates in their order at a ledger time (milliseconds,
 // from LedgerTime) and makes the next block. It judges again what can have
 // changed since admission: expiry, registry window, freeze, oversight epoch,
-// programmes, supply, sequence numbers. Equal arguments give equal bytes. The
+// programmes, supply, sequence numbers, holds and corridors. Equal arguments give equal bytes. The
 // candidates may come from admission by any earlier state of this ledger. The
 // error is one of the ledger's own making, never a candidate's.
 func (s *State) Sequence(candidates []*Candidate, time uint64, settled *Settled, parallel Parallel) (*Proposal, error) {
@@ -137,6 +138,8 @@ func (d *draft) before(sub *Submission) (*Prior, error) {
 		return nil, nil
 	case bugs.Has(planted.SequenceNotIncreasing) && entry.CodeOf(err) == entry.SequenceStale:
 		return nil, nil
+	case bugs.Has(planted.HoldPostedTwice) && entry.CodeOf(err) == entry.HoldResolved:
+		return nil, nil
 	}
 	return prior, err
 }
@@ -154,10 +157,20 @@ func (d *draft) accept(c *Candidate) error {
 			return err
 		}
 	}
+	for _, need := range c.needs {
+		if !d.settled.has(need) && !d.here.has(need) {
+			return entry.Refuse(entry.DocumentUnknown, "the document was never anchored")
+		}
+	}
 	if err := d.apply(c); err != nil {
 		return err
 	}
 	index := d.block.Size()
+	d.next.nulls += uint64(len(c.keys))
+	for _, key := range c.keys {
+		d.here.AddNullifier(key, Prior{ID: c.ID, EntryIndex: index, Height: d.block.Height})
+		d.block.Nullifiers = append(d.block.Nullifiers, SpentNullifier{key, index})
+	}
 	d.block.Entries = append(d.block.Entries, c.Leaf)
 	d.block.Segments = append(d.block.Segments, c.Segments...)
 	if c.Entry.Kind().Privileged() {
@@ -211,6 +224,26 @@ func (d *draft) apply(c *Candidate) error {
 			return entry.Refuse(entry.OversightEpochStale, "epoch %d, the next is %d", e.Epoch, d.next.oversightEpoch+1)
 		}
 		d.next.oversightEpoch, d.next.oversightKey = e.Epoch, e.Key
+	case *entry.Document:
+		// Its keys say all that there is to say.
+	case *entry.Corridor:
+		if err := d.next.corridors.check(e, d.next.rules.hash); err != nil {
+			return err
+		}
+		d.ownCorridors().set(e)
+	case *entry.Observe:
+		seen, err := d.next.corridors.admitObserve(e)
+		if err != nil {
+			return err
+		}
+		return d.ownCorridors().observe(e, seen, d.next.time)
+	case *entry.Evidence:
+		if err := d.next.corridors.admitEvidence(e); err != nil {
+			return err
+		}
+		return d.ownCorridors().evidence(e)
+	case *entry.Resolve, *entry.Attest, *entry.Amend, *entry.Override:
+		return d.decide(c)
 	default:
 		return entry.Refuse(entry.UnknownKind, "%s", c.Entry.Kind())
 	}
@@ -225,8 +258,126 @@ func (d *draft) ownRegistry() *registry {
 	return d.next.registry
 }
 
-func (d *draft) transact(c *Candidate, tx *entry.Transaction) error {
+// ownCorridors gives the draft's own corridors, cloned at the first change.
+func (d *draft) ownCorridors() *corridors {
+	if d.next.corridors == d.from.corridors {
+		d.next.corridors = d.from.corridors.clone()
+	}
+	return d.next.corridors
+}
+
+// inFlight counts a hold in the corridors that it crosses, or takes it out
+// again (L8.4).
+func (d *draft) inFlight(h *hold, placed bool) {
+	for _, peer := range h.peers() {
+		if placed {
+			d.ownCorridors().place(peer, h.class)
+		} else {
+			d.ownCorridors().release(peer, h.class)
+		}
+	}
+}
+
+// placeHolds judges the hold legs of a transaction, each seeing those before
+// it, and opens them all or none.
+func (d *draft) placeHolds(c *Candidate, tx *entry.Transaction, index uint64) error {
+	before := d.next.holds
+	for i, condition := range c.conditions {
+		if condition == nil {
+			continue
+		}
+		h := newHold(c.ID, i, &tx.Legs[i], condition, index, d.next.time)
+		err := d.next.mayHold(h, tx.Legs[i].Peer, d.next.holds.len(), d.next.time)
+		if entry.CodeOf(err) == entry.CorridorCap && d.next.rules.bugs.Has(planted.CapAtAdmissionOnly) {
+			err = nil
+		}
+		if err != nil {
+			for j := range i {
+				if placed, open := d.next.holds.get(entry.HoldID{Tx: c.ID, Leg: uint8(j)}); open {
+					d.inFlight(placed, false)
+				}
+			}
+			d.next.holds = before
+			return err
+		}
+		d.inFlight(h, true)
+		d.next.holds = d.next.holds.put(h)
+	}
+	return nil
+}
+
+// decide applies what is said about an open hold.
+func (d *draft) decide(c *Candidate) error {
+	switch e := c.Entry.(type) {
+	case *entry.Resolve:
+		h, err := d.next.openHold(e.Hold)
+		if err != nil {
+			return err
+		}
+		if err := d.next.checkResolve(h, e, c.ID, d.next.time); err != nil {
+			return err
+		}
+		return d.resolve(h, e.Outcome)
+	case *entry.Override:
+		h, err := d.next.openHold(e.Hold)
+		if err != nil {
+			return err
+		}
+		if err := d.next.checkOverride(h, e); err != nil {
+			return err
+		}
+		if err := d.resolve(h, e.Outcome); err != nil {
+			return err
+		}
+		if rule, follows := h.rule.(*entry.DecidedThere); follows {
+			d.ownCorridors().overrode(e.Peer, h.id, rule.Hold, e.Outcome, h.class)
+		}
+	case *entry.Attest:
+		h, err := d.next.openHold(e.Hold)
+		if err != nil {
+			return err
+		}
+		next, err := h.attest(e, c.ID, d.next.time, d.next.rules.bugs)
+		if err != nil {
+			return err
+		}
+		d.next.holds = d.next.holds.put(next)
+	case *entry.Amend:
+		h, err := d.next.openHold(e.Hold)
+		if err != nil {
+			return err
+		}
+		next, err := h.amend(e, c.ID, d.next.time)
+		if err != nil {
+			return err
+		}
+		d.next.holds = d.next.holds.put(next)
+	}
+	return nil
+}
+
+// resolve closes a hold: one commitment is placed, as a single leaf (L4.13).
+func (d *draft) resolve(h *hold, outcome entry.Outcome) error {
+	out := output{commitments: []zk.Commitment{h.commitment(outcome)}, entryIndex: d.block.Size()}
 	wanted := d.demand
+	wanted.add(out)
+	if err := d.next.notes.check(wanted); err != nil {
+		return err
+	}
+	d.demand = wanted
+	d.outputs = append(d.outputs, out)
+	bugs := d.next.rules.bugs
+	if !bugs.Has(planted.HoldPostedTwice) {
+		d.next.holds = d.next.holds.drop(h.id)
+	}
+	if !bugs.Has(planted.InFlightNotReleased) && !bugs.Has(planted.HoldPostedTwice) {
+		d.inFlight(h, false)
+	}
+	return nil
+}
+
+func (d *draft) transact(c *Candidate, tx *entry.Transaction) error {
+	index, wanted := d.block.Size(), d.demand
 	for i := range tx.Legs {
 		leg := &tx.Legs[i]
 		if err := d.checkBase(c.bases[i]); err != nil {
@@ -238,7 +389,7 @@ func (d *draft) transact(c *Candidate, tx *entry.Transaction) error {
 		if err := d.next.checkShown(leg); err != nil {
 			return err
 		}
-		wanted.add(leg)
+		wanted.add(outputOf(leg, index, d.next.rules.bugs))
 	}
 	if err := d.next.notes.check(wanted); err != nil {
 		return err
@@ -247,18 +398,13 @@ func (d *draft) transact(c *Candidate, tx *entry.Transaction) error {
 	if err != nil {
 		return err
 	}
+	if err := d.placeHolds(c, tx, index); err != nil {
+		return err
+	}
 	// Nothing is refused from here on.
 	d.demand, d.next.supply = wanted, supply
-	index := d.block.Size()
-	self := Prior{ID: c.ID, EntryIndex: index, Height: d.block.Height}
 	for i := range tx.Legs {
-		leg := &tx.Legs[i]
-		d.outputs = append(d.outputs, output{leg, index})
-		d.next.nulls += uint64(len(leg.Nullifiers))
-		for _, nf := range leg.Nullifiers {
-			d.here.AddNullifier(nf, self)
-			d.block.Nullifiers = append(d.block.Nullifiers, SpentNullifier{nf, index})
-		}
+		d.outputs = append(d.outputs, outputOf(&tx.Legs[i], index, d.next.rules.bugs))
 	}
 	return nil
 }
@@ -285,6 +431,9 @@ func (d *draft) finish(parallel Parallel) (*State, *Block, error) {
 	}
 	if next.programmes != from.programmes {
 		next.readersRoot = next.programmes.root()
+	}
+	if next.corridors != from.corridors {
+		next.corridorsHash = next.corridors.hash()
 	}
 	length := next.rules.genesis.RegistryWindowMillis
 	next.registryWindows = supersede(from.registryWindows, from.registryRoot, next.registryRoot, next.time, length)

@@ -15,8 +15,8 @@ type Prior struct {
 	Height     uint64
 }
 
-// Settled is what the log says about the nullifiers and the policy sequence
-// numbers of some candidates: only what was found, so that the common case is
+// Settled is what the log says about the once-only keys (nullifiers, and those
+// of 1.14) and the policy sequence numbers of some candidates: only what was found, so that the common case is
 // empty. Sequence trusts it to cover every candidate up to its state's height.
 type Settled struct {
 	nullifiers map[zk.Nullifier]Prior
@@ -28,7 +28,7 @@ func NewSettled() *Settled {
 	return &Settled{nullifiers: make(map[zk.Nullifier]Prior), sequences: make(map[uint64]Prior)}
 }
 
-// AddNullifier records who spent a nullifier.
+// AddNullifier records who spent a nullifier, or used up another once-only key.
 func (s *Settled) AddNullifier(nf zk.Nullifier, by Prior) { s.nullifiers[nf] = by }
 
 // AddSequence records who used a policy sequence number.
@@ -41,9 +41,7 @@ func LookUp(ctx context.Context, store Store, submissions []*Submission, pending
 	settled := NewSettled()
 	var nullifiers []zk.Nullifier
 	for _, sub := range submissions {
-		for i := range sub.Legs() {
-			nullifiers = append(nullifiers, sub.Legs()[i].Nullifiers...)
-		}
+		nullifiers = append(append(nullifiers, sub.keys...), sub.needs...)
 	}
 	reader := priorReader{store: store}
 	if len(nullifiers) > 0 {
@@ -110,9 +108,9 @@ func (s *Settled) addBlock(block *Block, submissions []*Submission) error {
 		return Prior{ID: entry.IDOf(e), EntryIndex: index, Height: block.Height}, nil
 	}
 	for _, sub := range submissions {
-		for i := range sub.Legs() {
-			for _, nf := range sub.Legs()[i].Nullifiers {
-				index, found := spent[nf]
+		for _, keys := range [2][]zk.Nullifier{sub.keys, sub.needs} {
+			for _, key := range keys {
+				index, found := spent[key]
 				if !found {
 					continue
 				}
@@ -120,7 +118,7 @@ func (s *Settled) addBlock(block *Block, submissions []*Submission) error {
 				if err != nil {
 					return err
 				}
-				s.AddNullifier(nf, p)
+				s.AddNullifier(key, p)
 			}
 		}
 		if index, found := used[sub.Entry.Head().Sequence]; found {
@@ -171,21 +169,40 @@ func before(sub *Submission, used ...*Settled) (*Prior, error) {
 				stranger = entry.Refuse(entry.SequenceStale, "policy sequence %d was used by entry %d", sequence, p.EntryIndex)
 			}
 		}
-		legs := sub.Legs()
-		for i := range legs {
-			for _, nf := range legs[i].Nullifiers {
-				if p, found := s.nullifiers[nf]; found {
-					if p.ID == sub.ID {
-						return &p, nil
-					}
-					if stranger == nil {
-						stranger = entry.Refuse(entry.NullifierSpent, "nullifier %s was spent by entry %d", nf, p.EntryIndex)
-					}
+		for _, key := range sub.keys {
+			if p, found := s.nullifiers[key]; found {
+				if p.ID == sub.ID {
+					return &p, nil
+				}
+				if stranger == nil {
+					stranger = usedUp(sub.Entry, key, p.EntryIndex)
 				}
 			}
 		}
 	}
 	return nil, stranger
+}
+
+// usedUp names the refusal of an entry whose once-only key another one used.
+func usedUp(e entry.Entry, key zk.Nullifier, by uint64) error {
+	switch e := e.(type) {
+	case *entry.Resolve:
+		return entry.Refuse(entry.HoldResolved, "hold %s was resolved by entry %d", e.Hold, by)
+	case *entry.Override:
+		return entry.Refuse(entry.HoldResolved, "hold %s was resolved by entry %d", e.Hold, by)
+	case *entry.Document:
+		if key == entry.DocumentKey(e.Digest) {
+			return entry.Refuse(entry.DocumentKnown, "document %x was anchored by entry %d", e.Digest, by)
+		}
+		return entry.Refuse(entry.DocumentEnded, "the document was superseded or revoked by entry %d", by)
+	}
+	return entry.Refuse(entry.NullifierSpent, "nullifier %s was spent by entry %d", key, by)
+}
+
+// has tells whether a once-only key was used up.
+func (s *Settled) has(key zk.Nullifier) bool {
+	_, found := s.nullifiers[key]
+	return found
 }
 
 // Resolve turns the refusal of a submission into the answer for its client: an

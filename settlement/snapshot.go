@@ -13,7 +13,7 @@ import (
 )
 
 // snapshotVersion is the first byte of a snapshot.
-const snapshotVersion = 1
+const snapshotVersion = 2
 
 // ErrSnapshot says that bytes are not the snapshot of a state of this ledger.
 // The caller replays from an earlier point instead.
@@ -59,7 +59,31 @@ func (s *State) Marshal() []byte {
 	out = binary.BigEndian.AppendUint32(out, s.oversightEpoch)
 	key := s.oversightKey.Bytes()
 	out = append(out, key[:]...)
-	return put64(out, s.nextSequence)
+	out = put64(out, s.nextSequence)
+	out = binary.BigEndian.AppendUint32(out, uint32(s.holds.len()))
+	s.holds.each(func(h *hold) { out = h.append(out) })
+	return s.corridors.append(out)
+}
+
+// append gives a hold's bytes: what its leg says, and what was said about it.
+func (h *hold) append(out []byte) []byte {
+	out = put64(append(append(out, h.id.Tx[:]...), h.id.Leg), h.index, h.placedAt)
+	out = put64(append(append(out, h.payee[:]...), h.back[:]...), h.class)
+	out = binary.BigEndian.AppendUint16(append(out, h.coded.Type), uint16(len(h.coded.Bytes)))
+	out = put64(append(out, h.coded.Bytes...), h.until)
+	if h.coded.Type != entry.ConditionAttested {
+		return out
+	}
+	challenged := byte(0)
+	if h.challenged {
+		challenged = 1
+	}
+	out = put64(append(append(out, challenged), h.agreed[:]...), h.agreedAt)
+	out = append(out, byte(len(h.attested)))
+	for _, a := range h.attested {
+		out = append(append(out, a.attestor), a.document[:]...)
+	}
+	return out
 }
 
 func put64(out []byte, values ...uint64) []byte {
@@ -131,6 +155,8 @@ func unmarshal(genesis *entry.Genesis, snapshot []byte) (*State, error) {
 	s.oversightEpoch = r.u32()
 	s.oversightKey = r.point()
 	s.nextSequence = r.u64()
+	s.readHolds(r)
+	s.corridors = readCorridors(r)
 	if r.err == nil && len(r.rest) > 0 {
 		r.err = fmt.Errorf("%d trailing bytes", len(r.rest))
 	}
@@ -138,6 +164,7 @@ func unmarshal(genesis *entry.Genesis, snapshot []byte) (*State, error) {
 		return nil, r.err
 	}
 	s.registryRoot, s.readersRoot = s.registry.root(), s.programmes.root()
+	s.corridorsHash = s.corridors.hash()
 	return s, nil
 }
 
@@ -183,6 +210,35 @@ func (s *State) readProgrammes(r *snapshotReader) {
 		s.programmes.set(&e)
 	}
 }
+
+// readHolds reads the open holds. That they are in order, and whole, shows when
+// the state is encoded again.
+func (s *State) readHolds(r *snapshotReader) {
+	for range r.count(maxHolds, holdFixed) {
+		h := &hold{id: entry.HoldID{Tx: r.hash(), Leg: r.bytes1()}, index: r.u64(), placedAt: r.u64(),
+			payee: zk.Commitment(r.field()), back: zk.Commitment(r.field()), class: r.u64()}
+		h.coded.Type = r.bytes1()
+		h.coded.Bytes = append([]byte(nil), r.bytes(int(r.u16()))...)
+		h.until = r.u64()
+		if r.err != nil {
+			return
+		}
+		if h.rule, r.err = h.coded.Decode(); r.err != nil {
+			return
+		}
+		if h.coded.Type == entry.ConditionAttested {
+			h.challenged = r.bytes1() == 1
+			h.agreed, h.agreedAt = r.hash(), r.u64()
+			for range r.bytes1() {
+				h.attested = append(h.attested, attestation{r.bytes1(), r.hash()})
+			}
+		}
+		s.holds = s.holds.put(h)
+	}
+}
+
+// holdFixed is the least that a hold takes in a snapshot, in bytes.
+const holdFixed = 32 + 1 + 8 + 8 + 32 + 32 + 8 + 1 + 2 + 8
 
 // snapshotReader takes values off a snapshot; the first failure sticks.
 type snapshotReader struct {

@@ -21,7 +21,7 @@ type State struct {
 	log          proof.Range
 
 	notes  noteTree
-	nulls  uint64 // nullifiers spent so far
+	nulls  uint64 // nullifiers spent and other once-only keys used up so far
 	supply []entry.Supply
 
 	registry        *registry // shared between states until one changes it
@@ -36,6 +36,10 @@ type State struct {
 	oversightKey   zk.Point
 
 	nextSequence uint64
+
+	holds         holdSet    // open holds; versions share what they have in common
+	corridors     *corridors // shared like the registry
+	corridorsHash [32]byte
 }
 
 // rulebook is what genesis fixes for ever, with hashes computed once.
@@ -66,7 +70,9 @@ func Begin(genesis *entry.Genesis) (*State, *Block, error) {
 		oversightEpoch: entry.GenesisOversightEpoch,
 		oversightKey:   genesis.OversightKey,
 		nextSequence:   1,
+		corridors:      newCorridors(),
 	}
+	s.corridorsHash = s.corridors.hash()
 	s.registryRoot, s.readersRoot = s.registry.root(), s.programmes.root()
 	for _, a := range genesis.Assets {
 		s.supply = append(s.supply, entry.Supply{Asset: a.ID})
@@ -184,19 +190,21 @@ func (s *State) Entry() *entry.State {
 		CircuitsHash:   s.rules.circuitsHash,
 		Nullifiers:     s.nulls,
 		NextSequence:   s.nextSequence,
+		Holds:          uint32(s.holds.len()),
+		CorridorsHash:  s.corridorsHash,
 		Supply:         s.Supply(),
 	}
 }
 
 // MayExpire tells whether an idle ledger should log a state entry at the ledger
 // time `now`, both in milliseconds, because something may still expire: an
-// entry that was built while the ledger was active, or one with the expiry
-// seenExpiry, the greatest that the driver has seen in a submission that was
+// entry that was built while the ledger was active, an open hold, or an entry
+// with the expiry seenExpiry, the greatest that the driver has seen in a submission that was
 // not refused as expiry_too_far (L4.12; or anybody could keep an idle ledger
 // awake for ever). Only a logged time makes "expired" final.
 func (s *State) MayExpire(now, seenExpiry uint64) bool {
 	horizon := add(s.lastActivity, max(s.rules.genesis.MaxExpiryMillis, s.rules.genesis.RegistryWindowMillis))
-	return now > s.time && s.time < max(horizon, seenExpiry)
+	return now > s.time && s.time < max(horizon, seenExpiry, s.holds.latest())
 }
 
 // Planted returns the state with bugs built in, for the tests that test the
@@ -205,6 +213,7 @@ func (s *State) Planted(bugs planted.Set) *State {
 	next, rules := *s, *s.rules
 	rules.bugs = bugs
 	next.rules = &rules
+	next.corridors = s.corridors.planted(bugs)
 	return &next
 }
 

@@ -7,8 +7,8 @@ import (
 	"github.com/comity-ledger/comity/zk"
 )
 
-// Index remembers what a replay has passed: which nullifiers are spent and the
-// anchors of blocks.
+// Index remembers what a replay has passed: which once-only keys, nullifiers
+// above all, are used up, and the anchors of blocks.
 type Index interface {
 	// Add takes in a block that was rechecked.
 	Add(block *settlement.Block) error

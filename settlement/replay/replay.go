@@ -10,6 +10,7 @@ package replay
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"iter"
@@ -228,10 +229,7 @@ func (r *Replayer) settled(candidates []*settlement.Candidate, first uint64) (*s
 	settled := settlement.NewSettled()
 	var nullifiers []zk.Nullifier
 	for _, c := range candidates {
-		legs := c.Legs()
-		for i := range legs {
-			nullifiers = append(nullifiers, legs[i].Nullifiers...)
-		}
+		nullifiers = append(append(nullifiers, entry.Keys(c.Entry)...), entry.Needs(c.Entry)...)
 	}
 	if len(nullifiers) == 0 {
 		return settled, nil
@@ -276,6 +274,10 @@ func sameEntry(p *settlement.Proposal, claimed *entry.State) error {
 		return differ("nullifiers", claimed.Nullifiers, want.Nullifiers)
 	case claimed.NextSequence != want.NextSequence:
 		return differ("next sequence", claimed.NextSequence, want.NextSequence)
+	case claimed.Holds != want.Holds:
+		return differ("open holds", claimed.Holds, want.Holds)
+	case claimed.CorridorsHash != want.CorridorsHash:
+		return differ("corridors hash", hex.EncodeToString(claimed.CorridorsHash[:]), hex.EncodeToString(want.CorridorsHash[:]))
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package ledgertest
 
 import (
+	"golang.org/x/mod/sumdb/tlog"
+
 	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/zk"
@@ -20,6 +22,8 @@ type Bed struct {
 	Parallel settlement.Parallel
 
 	settled *settlement.Settled
+	hashes  []tlog.Hash // stored hashes of the log, in tlog's order
+	hashed  uint64      // leaves that they cover
 }
 
 // NewBed begins a ledger of its own.

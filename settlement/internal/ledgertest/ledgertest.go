@@ -62,7 +62,12 @@ type Ledger struct {
 	Genesis *entry.Genesis
 	Hash    entry.GenesisHash
 	Signers []ed25519.PrivateKey
-	rand    *Rand
+	// LogKey signs checkpoints, WitnessKey cosigns them.
+	LogKey, WitnessKey ed25519.PrivateKey
+	// OversightKey is the secret of the current oversight epoch, as far as the
+	// entry that began it came from here.
+	OversightKey zk.Scalar
+	rand         *Rand
 }
 
 // Asset ids of ledgers made here.
@@ -76,18 +81,13 @@ const (
 func NewLedger(seed uint64) *Ledger {
 	r := NewRand(seed, "ledger")
 	key := func() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(r.Bytes(ed25519.SeedSize)) }
-	public := func(k ed25519.PrivateKey) entry.SignerKey {
-		p, err := entry.SignerKeyOf(k.Public().(ed25519.PublicKey))
-		must(err)
-		return p
-	}
-	l := &Ledger{rand: r}
+	l := &Ledger{rand: r, LogKey: key(), WitnessKey: key()}
 	g := &entry.Genesis{
 		Name: "Republic of Aurelia", Prefix: "aur", Origin: "ledger.aurelia.example/log", CreatedMillis: Start, Network: entry.Development,
 		Assets:               []entry.Asset{{ID: AUR, Code: "AUR", Decimals: 2}, {ID: AUX, Code: "AUX", Decimals: 0}},
 		RegistryWindowMillis: WindowMillis, MaxExpiryMillis: MaxExpiryMillis,
-		LogKey:    public(key()),
-		Witnesses: entry.WitnessPolicy{Quorum: 1, Members: []entry.Witness{{Name: "w1.example", Key: public(key()), Kind: entry.ValidatingWitness}}},
+		LogKey:    public(l.LogKey),
+		Witnesses: entry.WitnessPolicy{Quorum: 1, Members: []entry.Witness{{Name: "w1.example", Key: public(l.WitnessKey), Kind: entry.ValidatingWitness}}},
 	}
 	g.Policy.Threshold = 2
 	for range 3 {
@@ -99,10 +99,17 @@ func NewLedger(seed uint64) *Ledger {
 		g.Circuits = append(g.Circuits, entry.Circuit{ID: id, Version: zk.CircuitVersion, Fingerprint: sha256.Sum256([]byte{byte(id)})})
 	}
 	oversight := l.scalar()
+	l.OversightKey = oversight
 	g.OversightKey = oversight.Base()
 	g.OversightPossession = entry.ProvePossession(oversight, entry.OversightPossession(g.DraftHash(), entry.GenesisOversightEpoch), r)
 	l.Genesis, l.Hash = g, g.Hash()
 	return l
+}
+
+func public(k ed25519.PrivateKey) entry.SignerKey {
+	p, err := entry.SignerKeyOf(k.Public().(ed25519.PublicKey))
+	must(err)
+	return p
 }
 
 func (l *Ledger) scalar() zk.Scalar {
@@ -141,6 +148,7 @@ func (l *Ledger) Programme(h entry.Header, id zk.ProgrammeID, status entry.Progr
 // signed yet.
 func (l *Ledger) Oversight(h entry.Header, epoch uint32) *entry.Oversight {
 	key := l.scalar()
+	l.OversightKey = key
 	return &entry.Oversight{Header: h, Epoch: epoch, Key: key.Base(),
 		Possession: entry.ProvePossession(key, entry.OversightPossession(h.Ledger, epoch), l.rand)}
 }
@@ -225,6 +233,7 @@ func (l *Ledger) Without(id zk.CircuitID) {
 	}
 	l.Genesis.Circuits = kept
 	oversight := l.scalar()
+	l.OversightKey = oversight
 	l.Genesis.OversightKey = oversight.Base()
 	l.Genesis.OversightPossession = entry.ProvePossession(oversight, entry.OversightPossession(l.Genesis.DraftHash(), entry.GenesisOversightEpoch), l.rand)
 	l.Hash = l.Genesis.Hash()

@@ -35,10 +35,33 @@ const (
 	TimeGoesBack
 	// ProofUnchecked: proofs are taken on trust.
 	ProofUnchecked
+	// HoldPostedTwice: a resolved hold stays open, and its key does not count.
+	HoldPostedTwice
+	// PostAfterExpiry: a hold is posted at and after its expiry.
+	PostAfterExpiry
+	// VoidBeforeExpiry: anybody voids a hold whose expiry is ahead.
+	VoidBeforeExpiry
+	// CapAtAdmissionOnly: a corridor's cap is not checked again when sequencing.
+	CapAtAdmissionOnly
+	// PeerCommitmentNotCompared: a peer's hold may pay any commitment.
+	PeerCommitmentNotCompared
+	// NamingNotCompared: a follower posts on a decision that names another hold.
+	NamingNotCompared
+	// FollowerVoidsByClock: a hold that another ledger decides is voided by this
+	// ledger's own time.
+	FollowerVoidsByClock
+	// PostsWhileFrozen: a decider posts although a follower's corridor is frozen.
+	PostsWhileFrozen
+	// AttestationCountedTwice: one attestor counts as often as it attests.
+	AttestationCountedTwice
+	// InFlightNotReleased: a resolved hold still counts as in flight.
+	InFlightNotReleased
+	// HoldPlacedEarly: a held output is placed when the hold is logged.
+	HoldPlacedEarly
 )
 
 // Set is a set of bugs.
-type Set struct{ bits uint32 }
+type Set struct{ bits uint64 }
 
 // Of makes a set.
 func Of(bugs ...Bug) (s Set) {
