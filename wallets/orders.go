@@ -283,6 +283,15 @@ func (b *Builder) PlanPayment(o *Outbox, order *Order) (*Plan, error) {
 	return planOf(rounds), nil
 }
 
+// PlanHold plans a whole payment into a hold without building anything.
+func (b *Builder) PlanHold(o *Outbox, order *Order) (*Plan, error) {
+	rounds, err := b.purse(o, order.Asset).play(func(p *purse) ([]leg, bool, error) { return p.hold(order.Amount, order.Programme) })
+	if err != nil {
+		return nil, err
+	}
+	return planOf(rounds), nil
+}
+
 // PlanDisbursement plans what is left of a disbursement without building anything.
 func (b *Builder) PlanDisbursement(o *Outbox, d *DisbursementOrder) (*Plan, error) {
 	rounds, err := b.purse(o, d.Asset).playDisbursement(b.State.needs(o, d))

@@ -42,11 +42,10 @@ const (
 	NotFinal          Code = "not_final"
 	DisclosureInvalid Code = "disclosure_invalid"
 	RequestInvalid    Code = "register_request_invalid"
-	HoldReserved      Code = "hold_reserved"
 	HoldDraftInvalid  Code = "hold_draft_invalid"
 	HoldDraftStale    Code = "hold_draft_stale"
 	SizeClassTooSmall Code = "size_class_too_small"
-	HoldNotMine       Code = "hold_not_mine"
+	HoldKeyUnknown    Code = "hold_key_unknown"
 )
 
 // Meaning is one row of the table of refusals.
@@ -88,11 +87,10 @@ var meanings = []Meaning{
 	{NotFinal, "the entry has settled and no cosigned checkpoint covers it yet"},
 	{DisclosureInvalid, "the disclosure does not open a commitment of its receipted entry"},
 	{RequestInvalid, "the request to be registered is malformed, or lacks the proof of possession"},
-	{HoldReserved, "the payment id stands for a payment into a hold, or for one that is not"},
 	{HoldDraftInvalid, "the reserved hold does not give the commitments it promised: it is another wallet's or was changed"},
 	{HoldDraftStale, "the reserved hold cannot be placed any more: its notes are spent or the oversight key changed; reserve it again"},
 	{SizeClassTooSmall, "the held amount is above the size class"},
-	{HoldNotMine, "none of the hold's keys is the one given, or the hold is none of this wallet's"},
+	{HoldKeyUnknown, "the key given is not the one that the hold names for this"},
 }
 
 // Codes lists every refusal of the wallet with its meaning.

@@ -77,6 +77,7 @@ type walletSecrets struct {
 	nk     zk.NullifierKey
 	view   *ecdh.PrivateKey
 	hedge  [32]byte
+	hold   [32]byte // signs for holds, see HoldKey
 	own    zk.Owner
 }
 
@@ -111,7 +112,11 @@ func DeriveWatching(seed Seed, ak zk.Point, genesis [32]byte) (Wallet, error) {
 	if err != nil {
 		return Wallet{}, err
 	}
-	s := &walletSecrets{ledger: genesis, ak: ak, hedge: [32]byte(hedge)}
+	hold, err := seed.derive("hold", genesis, 32)
+	if err != nil {
+		return Wallet{}, err
+	}
+	s := &walletSecrets{ledger: genesis, ak: ak, hedge: [32]byte(hedge), hold: [32]byte(hold)}
 	var e fr.Element
 	e.SetBytes(nk)
 	s.nk = zk.NullifierKeyFromElement(e)
