@@ -214,14 +214,15 @@ func (a *Attested) validate() error {
 			keys = append(keys, k)
 		}
 	}
+	first := len(keys) // of the attestors; the payee's key, if there is one, stands just before
 	keys = append(keys, a.Attestors...)
 	for i, k := range keys {
 		if err := k.check(); err != nil {
 			return err
 		}
-		for _, other := range keys[:i] {
-			// The beneficiary of a guarantee demands payment: its key may be payee and attestor.
-			if other == k && (k != a.Payee || i < len(keys)-len(a.Attestors)) {
+		for j, other := range keys[:i] {
+			// The beneficiary of a guarantee demands payment: its key may be payee and attestor, once each.
+			if other == k && (a.Payee == (SignerKey{}) || j != first-1 || i < first) {
 				return Refuse(Malformed, "key %s stands twice", k)
 			}
 		}

@@ -39,6 +39,21 @@ func Describe(e Entry, g *Genesis) []string {
 	case *Oversight:
 		line("Begin oversight epoch %d.", e.Epoch)
 		line("  oversight key %x can read every payment of the epoch", e.Key.Bytes())
+	case *Resolve, *Attest, *Amend:
+		describeHoldEntry(line, e)
+	case *Document:
+		describeDocument(line, e)
+	case *Corridor:
+		describeCorridor(line, e)
+	case *Override:
+		describeOverride(line, e)
+	case *Observe:
+		line("Record that ledger %s had %d log entries with the root %x.", e.Peer, e.Size, e.Root)
+		for _, n := range e.Rotations {
+			line("  its log key is handed over to %s, number %d in the chain", n.Key, n.Number)
+		}
+	case *Evidence:
+		line("Show misbehaviour of ledger %s: %s, %d bytes. If it holds, the corridor to it is frozen, or a claim is booked.", e.Peer, e.Type, len(e.Data))
 	case *Genesis:
 		line("Genesis of %q, network %s, created %s.", e.Name, e.Network, formatMillis(e.CreatedMillis))
 	case *State:
@@ -71,6 +86,9 @@ func describeLeg(line func(string, ...any), leg *Leg, g *Genesis) {
 		line("Redeem %s from %s; who redeems it is hidden (%s proof).", describeAmount(leg.Redeemed, leg.Asset, g), programme, leg.Circuit)
 	default:
 		line("Move a hidden amount (%s proof).", leg.Circuit)
+	}
+	if leg.Circuit == zk.Hold {
+		describeCondition(line, leg)
 	}
 }
 

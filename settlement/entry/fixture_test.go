@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math/big"
 	"testing"
 
@@ -181,6 +182,7 @@ func entriesFixture(t testing.TB) map[string]Entry {
 			RegistryRoot: zk.Root(field("registry root")), ReadersRoot: zk.Root(field("readers root")), RegistryLeaves: 2, OversightEpoch: 1,
 			PolicyHash: g.Policy.Hash(), CircuitsHash: g.CircuitsHash(), Nullifiers: 12, NextSequence: 3, Supply: []Supply{{1, 5, 3}, {2, 0, 0}}},
 	}
+	maps.Copy(out, bridgeFixture(t, g))
 	for name, e := range out {
 		if e.Kind().Privileged() && name != "issue" {
 			signFixture(t, g, e, "signer 0", "signer 1")
@@ -194,4 +196,119 @@ func wantCode(t *testing.T, err error, want Code) {
 	if CodeOf(err) != want {
 		t.Errorf("refused with %v, want %s", err, want)
 	}
+}
+
+var (
+	peerLedger = GenesisHash(sha256.Sum256([]byte("peer ledger")))
+	holdID     = HoldID{ID(sha256.Sum256([]byte("held transaction"))), 2}
+	paper      = Digest([]byte("delivery note 7"))
+)
+
+func peerProofFixture(name string, hashes int) PeerProof {
+	p := PeerProof{Size: 1000, Index: 321, Leaf: []byte("leaf of " + name)}
+	for i := range hashes {
+		p.Path = append(p.Path, sha256.Sum256([]byte(fmt.Sprint(name, " hash ", i))))
+	}
+	return p
+}
+
+func attestedFixture() *Attested {
+	return &Attested{Until: 1800000000000, Payer: edPublic("payer"), Payee: edPublic("payee"), Statement: StatementDelivery, Document: paper,
+		Threshold: 2, Contested: 3, WindowMillis: 3600000, Attestors: []SignerKey{edPublic("customs"), edPublic("port"), edPublic("inspector")}}
+}
+
+func guaranteeFixture() *Attested { // the beneficiary demands payment by itself
+	return &Attested{Until: 1800000000000, Payee: edPublic("beneficiary"), Statement: StatementDemand, Threshold: 1, Attestors: []SignerKey{edPublic("beneficiary")}}
+}
+
+func decidedHereFixture() *DecidedHere {
+	return &DecidedHere{Until: 1800000000000, Followers: []Follower{{GenesisHash{1}, zk.Commitment(field("cm A"))}, {GenesisHash{2}, zk.Commitment(field("cm V"))}}}
+}
+
+func decidedThereFixture() *DecidedThere { return &DecidedThere{peerLedger, holdID, 1800000000000} }
+
+func termsFixture() *CorridorTerms {
+	return &CorridorTerms{Name: "Kingdom of Borealis", Origin: "ledger.borealis.example/log", LogKey: edPublic("peer log"), Quorum: 2, Faulty: 1,
+		Witnesses: []CorridorWitness{{"aurelia.borealis.example", edPublic("our witness"), true}, {"borealis.example", edPublic("their witness"), false}},
+		Treasury:  Policy{2, []SignerKey{edPublic("peer signer 0"), edPublic("peer signer 1"), edPublic("peer signer 2")}},
+		Cap:       5000000, SizeClasses: []uint64{1000, 100000, 1000000}, StaleMillis: 600000}
+}
+
+// bridgeFixture has one entry of every kind and shape that holds, documents and corridors have.
+func bridgeFixture(t testing.TB, g *Genesis) map[string]Entry {
+	t.Helper()
+	h := Header{Ledger: g.Hash(), ExpiryMillis: g.CreatedMillis + 5000}
+	hp := h
+	hp.Sequence = 9
+	hold := func(c Condition, class uint64, peer *PeerProof) *Transaction {
+		tx := transferFixture(g, zk.Hold)
+		tx.Legs[0].Condition, tx.Legs[0].SizeClass, tx.Legs[0].Peer = c, class, peer
+		return tx
+	}
+	p, q, bare := peerProofFixture("p", 3), peerProofFixture("q", 63), peerProofFixture("bare", 0)
+	two := hold(decidedThereFixture().Condition(), 1000, &p)
+	two.Legs = append(two.Legs, legFixture("leg 1", zk.Hold))
+	payee, back := zk.Commitment(field("payee's")), zk.Commitment(field("return"))
+	named := []Named{{GenesisHash{1}, holdID}, {GenesisHash{2}, HoldID{ID{7}, 0}}}
+	attest := &Attest{Header: h, Hold: holdID, Action: Attests, Attestor: 1, Statement: StatementDelivery, Document: paper}
+	copy(attest.Signature[:], ed25519.Sign(edKey("port"), AttestMessage(IDOf(attest))))
+	challenge := &Attest{Header: h, Hold: holdID, Action: Challenges, Attestor: PayerAttestor}
+	copy(challenge.Signature[:], ed25519.Sign(edKey("payer"), AttestMessage(IDOf(challenge))))
+	released := &Resolve{Header: h, Hold: holdID, Outcome: Voided, Reason: ReasonReleased, Commitment: back}
+	copy(released.Release[:], ed25519.Sign(edKey("payee"), ReleaseMessage(IDOf(released))))
+	amend := &Amend{Header: h, Hold: holdID, Until: 1900000000000}
+	copy(amend.Payer[:], ed25519.Sign(edKey("payer"), AmendMessage(IDOf(amend))))
+	copy(amend.Payee[:], ed25519.Sign(edKey("payee"), AmendMessage(IDOf(amend))))
+	terms := termsFixture()
+	rotation := Rotation{Number: 1, Key: edPublic("peer log 2")}
+	msg := RotationMessage(terms.Origin, 1, rotation.Key)
+	copy(rotation.By[:], ed25519.Sign(edKey("peer log"), msg))
+	copy(rotation.Accept[:], ed25519.Sign(edKey("peer log 2"), msg))
+	observe := &Observe{Header: h, Peer: peerLedger, Size: 1000, Root: Digest([]byte("root")), Checkpoint: []byte("checkpoint"), State: []byte("state entry")}
+	rotated := *observe
+	rotated.Rotations, rotated.Consistency, rotated.StatePath = []Rotation{rotation}, p.Path, q.Path
+	override := &Override{Header: hp, Peer: peerLedger, Hold: holdID, Outcome: Voided, Commitment: back}
+	unsigned := *override
+	unsigned.Outcome, unsigned.Commitment = Posted, payee
+	override.Treasury = treasuryFixture(override, 0, 2)
+	override.Oversight = zk.Sign(scalar(t, "oversight"), OverrideField(IDOf(override)).Element(), &seeded{name: "n3"})
+	return map[string]Entry{
+		"hold attested":      hold(attestedFixture().Condition(), LocalSizeClass, nil),
+		"hold guarantee":     hold(guaranteeFixture().Condition(), LocalSizeClass, nil),
+		"hold decided here":  hold(decidedHereFixture().Condition(), 1000, nil),
+		"hold decided there": hold(decidedThereFixture().Condition(), 1000, &p),
+		"two holds":          two,
+		"resolve attested":   &Resolve{Header: h, Hold: holdID, Outcome: Posted, Reason: ReasonAttested, Commitment: payee},
+		"resolve decider":    &Resolve{Header: h, Hold: holdID, Outcome: Posted, Reason: ReasonPeers, Commitment: payee, Named: named, Peers: []PeerProof{p, bare}},
+		"resolve follower":   &Resolve{Header: h, Hold: holdID, Outcome: Voided, Reason: ReasonPeers, Commitment: back, Peers: []PeerProof{q}},
+		"resolve expired":    &Resolve{Header: h, Hold: holdID, Outcome: Voided, Reason: ReasonExpired, Commitment: back},
+		"resolve released":   released,
+		"attest":             attest,
+		"withdraw":           &Attest{Header: h, Hold: holdID, Action: Withdraws, Attestor: 0, Statement: StatementDelivery, Document: paper},
+		"challenge":          challenge,
+		"amend":              amend,
+		"anchor":             &Document{hp, Anchors, DocumentContract, paper, [32]byte{}, "contract 2026/7"},
+		"supersede":          &Document{hp, Supersedes, StatementEndUse, Digest([]byte("new")), paper, "certificate 12, corrected"},
+		"revoke":             &Document{hp, Revokes, DocumentOther, paper, [32]byte{}, "withdrawn"},
+		"corridor":           &Corridor{hp, peerLedger, CorridorSets, terms},
+		"corridor freeze":    &Corridor{hp, peerLedger, CorridorFreezes, nil},
+		"corridor thaw":      &Corridor{hp, peerLedger, CorridorThaws, nil},
+		"observe":            observe,
+		"observe rotated":    &rotated,
+		"evidence":           &Evidence{h, peerLedger, EvidenceFork, []byte("comity/fork-evidence/v1\n...")},
+		"evidence late":      &Evidence{h, peerLedger, EvidenceLate, p.Marshal()},
+		"override":           override,
+		"override bare":      &unsigned,
+	}
+}
+
+// treasuryFixture is what these signers of the peer's treasury sign an override with.
+func treasuryFixture(o *Override, signers ...uint8) []PolicySignature {
+	var out []PolicySignature
+	for _, n := range signers {
+		s := PolicySignature{Signer: n}
+		copy(s.Signature[:], ed25519.Sign(edKey(fmt.Sprint("peer signer ", n)), OverrideMessage(IDOf(o))))
+		out = append(out, s)
+	}
+	return out
 }

@@ -32,6 +32,83 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// A condition stands inside a leg, but deciders, wallets and providers read it on its own.
+func FuzzCondition(f *testing.F) {
+	f.Add(ConditionAttested, attestedFixture().Condition().Bytes)
+	f.Add(ConditionAttested, guaranteeFixture().Condition().Bytes)
+	f.Add(ConditionDecidedHere, decidedHereFixture().Condition().Bytes)
+	f.Add(ConditionDecidedThere, decidedThereFixture().Condition().Bytes)
+	f.Add(uint8(4), []byte{})
+	f.Fuzz(func(t *testing.T, kind uint8, b []byte) {
+		c, err := Condition{kind, b}.Decode()
+		if err != nil {
+			if code := CodeOf(err); code != ConditionInvalid && code != ConditionUnknown {
+				t.Fatalf("refused with %v", err)
+			}
+			return
+		}
+		again := c.(interface{ Condition() Condition }).Condition()
+		if again.Type != kind || !bytes.Equal(again.Bytes, b) {
+			t.Fatalf("type %d, %x encodes as %+v", kind, b, again)
+		}
+	})
+}
+
+func FuzzPeerProof(f *testing.F) {
+	for _, hashes := range []int{0, 3, 63} {
+		p := peerProofFixture("p", hashes)
+		f.Add(p.Marshal())
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := ParsePeerProof(b)
+		if err != nil {
+			if CodeOf(err) == "" {
+				t.Fatalf("refused without a name: %v", err)
+			}
+			return
+		}
+		if !bytes.Equal(p.Marshal(), b) {
+			t.Fatalf("%x encodes as %x", b, p.Marshal())
+		}
+	})
+}
+
+func FuzzCorridorTerms(f *testing.F) {
+	f.Add(termsFixture().Append(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		terms, rest, err := ParseCorridorTerms(b)
+		if err != nil {
+			if CodeOf(err) == "" {
+				t.Fatalf("refused without a name: %v", err)
+			}
+			return
+		}
+		if again := append(terms.Append(nil), rest...); !bytes.Equal(again, b) {
+			t.Fatalf("%x encodes as %x", b, again)
+		}
+		if 2*int(terms.Quorum)-len(terms.Witnesses) <= int(terms.Faulty) {
+			t.Fatalf("accepted %+v", terms)
+		}
+	})
+}
+
+func FuzzHoldID(f *testing.F) {
+	f.Add(holdID.String())
+	f.Add(holdID.Tx.String() + "/4")
+	f.Fuzz(func(t *testing.T, s string) {
+		h, err := ParseHoldID(s)
+		if err != nil {
+			if CodeOf(err) == "" {
+				t.Fatalf("refused without a name: %v", err)
+			}
+			return
+		}
+		if h.String() != s {
+			t.Fatalf("%q reads as %q", s, h)
+		}
+	})
+}
+
 func FuzzGenesisJSON(f *testing.F) {
 	b, err := genesisFixture(f).JSON()
 	if err != nil {
@@ -71,6 +148,10 @@ func FuzzProposal(f *testing.F) {
 	}
 	b, err := p.JSON()
 	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	if b, err = overrideProposal(f, g).JSON(); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b)

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/comity-ledger/comity/zk"
 )
 
 // A Proposal carries a privileged entry from signer to signer as a file. What is signed is always computed from the entry's bytes;
@@ -16,6 +18,7 @@ type Proposal struct {
 	segments   [][]byte
 	genesis    *Genesis
 	signatures []PolicySignature
+	others     othersSignatures // an override's alone
 }
 
 const proposalFormat = "comity/proposal/v1"
@@ -27,6 +30,7 @@ type proposalJSON struct {
 	Entry       string                  `json:"entry"`    // base64, without signatures
 	Segments    []string                `json:"segments"` // base64
 	Signatures  []proposalSignatureJSON `json:"signatures"`
+	Override    *proposalOthersJSON     `json:"override,omitempty"` // exactly when the entry is an override
 }
 
 type proposalSignatureJSON struct {
@@ -36,7 +40,8 @@ type proposalSignatureJSON struct {
 }
 
 // NewProposal begins a proposal from the bytes of a privileged entry and its ciphertext segments (none but for issue and redeem).
-// Signatures inside the entry are taken over, so a proposal can be continued from an entry.
+// The policy's signatures inside the entry are taken over, so a proposal can be continued from an entry; those of others inside an
+// override are not, because nothing here says whose keys they are of.
 func NewProposal(g *Genesis, b []byte, segments [][]byte) (*Proposal, error) {
 	e, err := Decode(b)
 	if err != nil {
@@ -56,6 +61,9 @@ func NewProposal(g *Genesis, b []byte, segments [][]byte) (*Proposal, error) {
 		if err := tx.CheckSegments(segments); err != nil {
 			return nil, err
 		}
+	}
+	if o, ok := e.(*Override); ok && (len(o.Treasury) != 0 || o.Oversight != (zk.Signature{})) {
+		return nil, Refuse(ProposalInvalid, "signatures of the peer's treasury or of oversight stand inside the entry")
 	}
 	p := &Proposal{entry: e, segments: segments, genesis: g}
 	sigs := e.Head().Signatures
@@ -115,6 +123,9 @@ func ParseProposal(g *Genesis, b []byte) (*Proposal, error) {
 			return nil, Refuse(ProposalInvalid, "signature %d names a key that is not signer %d's", i, s.Signer)
 		}
 	}
+	if err := p.parseOthers(j.Override); err != nil {
+		return nil, err
+	}
 	return p, nil
 }
 
@@ -137,6 +148,7 @@ func (p *Proposal) JSON() ([]byte, error) {
 		j.Signatures = append(j.Signatures, proposalSignatureJSON{s.Signer, p.genesis.Policy.Signers[s.Signer].String(),
 			base64.StdEncoding.EncodeToString(s.Signature[:])})
 	}
+	j.Override = p.othersJSON()
 	out, err := json.MarshalIndent(j, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("write proposal: %w", err)
@@ -190,11 +202,16 @@ func (p *Proposal) Missing() int {
 	return max(0, int(p.genesis.Policy.Threshold)-len(p.signatures))
 }
 
-// Assemble gives the bytes to submit once enough signatures are there.
+// Assemble gives the bytes to submit once enough signatures are there. Whether enough of the peer's treasury signed an override, and
+// the oversight key that is current, is for the ledger to say, which knows the corridor; that some did is asked for here.
 func (p *Proposal) Assemble() ([]byte, error) {
 	if err := p.genesis.Policy.Verify(p.ID(), p.signatures); err != nil {
 		return nil, err
 	}
-	b := Encode(p.entry)
+	e, err := p.withOthers()
+	if err != nil {
+		return nil, err
+	}
+	b := Encode(e)
 	return appendSignatures(b[:len(b)-1], p.signatures), nil // witness data ends in the signatures, none until here
 }
