@@ -23,6 +23,8 @@ type Config struct {
 	Tiles Tiles
 	// Signed is the newest head signed before this start, from the store; zero for a new ledger.
 	Signed proof.Head
+	// Saved is the newest cosigned checkpoint kept before this start; nil when there is none.
+	Saved []byte
 	// HTTP makes the requests; nil means the default transport. Redirects are never followed.
 	HTTP *http.Client
 	// Timeout bounds one request to one witness; 0 means 10 seconds. A validating witness may have to replay first.
@@ -46,10 +48,12 @@ type Journal struct {
 	running   sync.WaitGroup
 	turn      chan struct{} // holds one token: Cosign calls take turns
 
-	mu     sync.Mutex // guards what follows, and the fields of remotes below their own line
-	signed proof.Head // newest head signed
-	round  *round     // what witnesses are asked for now; nil before the first
-	latest Cosigned   // newest checkpoint with a quorum
+	mu     sync.Mutex          // guards what follows, and the fields of remotes below their own line
+	signed proof.Head          // newest head signed
+	round  *round              // what witnesses are asked for now; nil before the first
+	latest Cosigned            // newest checkpoint with a quorum
+	by     map[string]Cosigned // newest one with a quorum that a witness cosigned, by its name: a slow witness's may be older than latest
+	moved  chan struct{}       // closed and replaced when latest or by changes
 }
 
 // remote is one witness as the ledger sees it. A goroutine of its own asks it, so that a slow one delays nobody.
@@ -115,7 +119,10 @@ func New(c Config) (*Journal, error) {
 	}
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // a witness is where it is
 	c.HTTP = &client
-	j := &Journal{config: c, signed: c.Signed, turn: make(chan struct{}, 1)}
+	j := &Journal{config: c, signed: c.Signed, turn: make(chan struct{}, 1), by: map[string]Cosigned{}, moved: make(chan struct{})}
+	if f, err := c.Policy.Check(c.Saved, uint64(c.Now().Unix())); err == nil {
+		j.keep(Cosigned{f.Head, c.Saved, f})
+	}
 	j.ctx, j.stop = context.WithCancel(context.Background())
 	seen := map[string]bool{}
 	for _, e := range c.Witnesses {
@@ -222,6 +229,57 @@ func (j *Journal) Latest() *Cosigned {
 	return &out
 }
 
+// Moved gives a channel that is closed when Latest, or what Wait waits for, has changed.
+func (j *Journal) Moved() <-chan struct{} {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.moved
+}
+
+// Wait returns the newest checkpoint with a quorum over at least size leaves that one of the named witnesses cosigned; without names any
+// quorum does. A quorum forms without its slowest witnesses, so theirs may be older than Latest. It fails when ctx or the journal ends
+// first.
+func (j *Journal) Wait(ctx context.Context, size uint64, names ...string) (*Cosigned, error) {
+	for {
+		j.mu.Lock()
+		best, moved := j.latest, j.moved
+		if len(names) > 0 {
+			best = Cosigned{}
+		}
+		for _, name := range names {
+			if c := j.by[name]; best.Final == nil || c.Size > best.Size {
+				best = c
+			}
+		}
+		j.mu.Unlock()
+		if best.Final != nil && best.Size >= size {
+			best.Checkpoint = slices.Clone(best.Checkpoint)
+			return &best, nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-j.ctx.Done():
+			return nil, ErrClosed
+		}
+	}
+}
+
+// keep remembers a checkpoint with a quorum. Called with mu held.
+func (j *Journal) keep(c Cosigned) {
+	if j.latest.Final == nil || c.Size >= j.latest.Size {
+		j.latest = c
+	}
+	for _, s := range c.Final.Cosignatures {
+		if have := j.by[s.Witness]; have.Final == nil || c.Size >= have.Size {
+			j.by[s.Witness] = c
+		}
+	}
+	close(j.moved)
+	j.moved = make(chan struct{})
+}
+
 // Witnesses tells how each witness is doing.
 func (j *Journal) Witnesses() []WitnessStatus {
 	j.mu.Lock()
@@ -242,9 +300,7 @@ func (j *Journal) settle(r *round) {
 	f, err := j.config.Policy.Check(r.checkpoint, uint64(j.config.Now().Unix()))
 	if err == nil {
 		r.final = f
-		if j.latest.Final == nil || r.head.Size >= j.latest.Size {
-			j.latest = Cosigned{r.head, r.checkpoint, f}
-		}
+		j.keep(Cosigned{r.head, r.checkpoint, f})
 	}
 	against := 0
 	for _, v := range r.asked {

@@ -171,6 +171,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	n.wait.Go(n.prove)
 	n.wait.Go(n.sequence)
 	n.wait.Go(n.cosign)
+	n.wait.Go(n.keep)
 	go func() {
 		n.wait.Wait()
 		if err := forget(); err != nil {
@@ -218,7 +219,7 @@ func (n *Node) openJournal(ctx context.Context) error {
 		return fmt.Errorf("read the store's checkpoint: %w", err)
 	}
 	n.journal, err = journal.New(journal.Config{
-		Signer: n.cfg.Signer, Policy: policy, Witnesses: n.cfg.Witnesses, Tiles: n.cfg.Store, Signed: signed, HTTP: n.cfg.HTTP, Now: n.cfg.Now,
+		Signer: n.cfg.Signer, Policy: policy, Witnesses: n.cfg.Witnesses, Tiles: n.cfg.Store, Signed: signed, Saved: raw, HTTP: n.cfg.HTTP, Now: n.cfg.Now,
 		Timeout: n.cfg.Limits.WitnessTimeout,
 	})
 	if err != nil {
@@ -277,7 +278,10 @@ func (n *Node) Stop(ctx context.Context) error {
 	<-n.ended
 	err := n.journal.Close()
 	if cause := context.Cause(n.ctx); !errors.Is(cause, ErrStopped) {
-		err = errors.Join(cause, err)
+		return errors.Join(cause, err)
+	}
+	if _, kept := n.keepOnce(ctx, nil); kept != nil {
+		err = errors.Join(err, fmt.Errorf("keep the checkpoint: %w", kept))
 	}
 	return err
 }

@@ -29,7 +29,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// rig is a ledger with one witness, on a disk in memory that can crash and fail. Its bed stays at block 0, so every leg is proven against
+// rig is a ledger with one witness or more, on a disk in memory that can crash and fail. Its bed stays at block 0, so every leg is proven against
 // the anchor of block 0.
 type rig struct {
 	*ledgertest.Bed
@@ -37,13 +37,17 @@ type rig struct {
 	disk    *pebbletest.Disk
 	signer  *proof.LogSigner
 	policy  *proof.Policy
-	witness *witness
+	witness *witness   // the first one
+	others  []*witness // the rest
 	verify  settlement.Verifier
 	clock   atomic.Uint64 // wall clock in milliseconds
 	limits  Limits
 }
 
-func newRig(t testing.TB) *rig {
+func newRig(t testing.TB) *rig { return newRigWith(t, 1, 1) }
+
+// newRigWith makes one whose checkpoints k of n witnesses make final.
+func newRigWith(t testing.TB, k, n int) *rig {
 	t.Helper()
 	l := ledgertest.NewLedger(1)
 	key := func(name string) (ed25519.PrivateKey, entry.SignerKey) {
@@ -55,9 +59,17 @@ func newRig(t testing.TB) *rig {
 		return k, public
 	}
 	logKey, logPublic := key("log")
-	witnessKey, witnessPublic := key("witness")
 	l.Genesis.LogKey = logPublic
-	l.Genesis.Witnesses.Members[0].Key = witnessPublic
+	l.Genesis.Witnesses = entry.WitnessPolicy{Quorum: uint8(k)}
+	cosigners := make([]*proof.Cosigner, n)
+	for i := range cosigners {
+		name := fmt.Sprintf("w%d.example", i+1)
+		secret, public := key("witness " + name)
+		l.Genesis.Witnesses.Members = append(l.Genesis.Witnesses.Members, entry.Witness{Name: name, Key: public, Kind: entry.ValidatingWitness})
+		c, err := proof.NewCosigner(name, secret)
+		must(t, err)
+		cosigners[i] = c
+	}
 	l.Without(0) // genesis changed: a new proof of possession and a new hash
 	r := &rig{Bed: ledgertest.BedOf(l, 1), disk: pebbletest.New(), limits: Limits{Idle: 20 * time.Millisecond, WitnessTimeout: time.Second}}
 	r.verify = r.Verifier
@@ -67,9 +79,10 @@ func newRig(t testing.TB) *rig {
 	must(t, err)
 	r.policy, err = journal.PolicyOf(l.Genesis)
 	must(t, err)
-	cosigner, err := proof.NewCosigner("w1.example", witnessKey)
-	must(t, err)
-	r.witness = newWitness(t, cosigner, r.signer)
+	r.witness = newWitness(t, cosigners[0], r.signer)
+	for _, c := range cosigners[1:] {
+		r.others = append(r.others, newWitness(t, c, r.signer))
+	}
 	store, err := r.disk.Create(t.Context(), r.Blocks[0])
 	must(t, err)
 	must(t, store.Close())
@@ -101,8 +114,7 @@ func (r *rig) tryStart(t testing.TB, disk *pebbletest.Disk) (*running, error) {
 	store, err := disk.Open(t.Context(), r.Hash)
 	must(t, err)
 	n, err := Start(t.Context(), Config{
-		Store: store, Verifier: r.verify, Signer: r.signer, Witnesses: []journal.Endpoint{{Name: "w1.example", URL: "http://w1.example"}},
-		HTTP: &http.Client{Transport: r.witness}, Limits: r.limits,
+		Store: store, Verifier: r.verify, Signer: r.signer, Witnesses: r.endpoints(), HTTP: &http.Client{Transport: r}, Limits: r.limits,
 		Now: func() time.Time { return time.UnixMilli(int64(r.clock.Load())) },
 	})
 	if err != nil {
@@ -110,6 +122,23 @@ func (r *rig) tryStart(t testing.TB, disk *pebbletest.Disk) (*running, error) {
 		return nil, err
 	}
 	return &running{n, store}, nil
+}
+
+func (r *rig) endpoints() (out []journal.Endpoint) {
+	for _, w := range r.Genesis.Witnesses.Members {
+		out = append(out, journal.Endpoint{Name: w.Name, URL: "http://" + w.Name})
+	}
+	return out
+}
+
+// RoundTrip reaches the witness that a request is for.
+func (r *rig) RoundTrip(req *http.Request) (*http.Response, error) {
+	for i, w := range append([]*witness{r.witness}, r.others...) {
+		if req.URL.Host == r.Genesis.Witnesses.Members[i].Name {
+			return w.RoundTrip(req)
+		}
+	}
+	return nil, errors.New("no such host")
 }
 
 func (run *running) stop(t testing.TB) error {
@@ -141,6 +170,19 @@ func (r *rig) broken() *ledgertest.Tx {
 	tx := r.transfer()
 	tx.Legs[0].Proof[40] ^= 1
 	return tx
+}
+
+// saved waits until the store holds a checkpoint over so many leaves, and returns it.
+func (run *running) saved(t testing.TB, size uint64) []byte {
+	t.Helper()
+	for range 2000 {
+		if have, raw, err := run.store.Checkpoint(t.Context()); err == nil && have >= size {
+			return raw
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatalf("no checkpoint over %d leaves was saved", size)
+	return nil
 }
 
 func send(n *running, tx *ledgertest.Tx) (settlement.Result, error) {
@@ -510,9 +552,7 @@ func TestFailingDiskStopsTheNodeAndAnswersNobody(t *testing.T) {
 	n := r.start(t, r.disk)
 	_, err := send(n, r.transfer())
 	must(t, err)
-	if _, err := n.Receipt(t.Context(), 2); err != nil { // so that no checkpoint is being saved
-		t.Fatal(err)
-	}
+	n.saved(t, 4) // so that no checkpoint is being saved
 	r.disk.Inject(storetest.FaultSync)
 	tx := r.transfer()
 	if _, err := send(n, tx); !errors.Is(err, ErrStopped) {
@@ -644,8 +684,8 @@ func BenchmarkNode(b *testing.B) {
 			must(b, err)
 			store, err := opener.Create(b.Context(), r.Blocks[0])
 			must(b, err)
-			n, err := Start(b.Context(), Config{Store: store, Verifier: r.verify, Signer: r.signer, HTTP: &http.Client{Transport: r.witness},
-				Witnesses: []journal.Endpoint{{Name: "w1.example", URL: "http://w1.example"}}, Now: func() time.Time { return time.UnixMilli(int64(r.clock.Load())) }})
+			n, err := Start(b.Context(), Config{Store: store, Verifier: r.verify, Signer: r.signer, HTTP: &http.Client{Transport: r},
+				Witnesses: r.endpoints(), Now: func() time.Time { return time.UnixMilli(int64(r.clock.Load())) }})
 			must(b, err)
 			type item struct {
 				leaf     []byte

@@ -99,6 +99,49 @@ func (n *Node) Checkpoint(ctx context.Context) (uint64, []byte, error) {
 	return size, raw, err
 }
 
+// WaitCheckpoint returns the newest cosigned checkpoint over at least size leaves, and its size, once there is one; where witnesses are
+// named, the newest that at least one of them cosigned.
+func (n *Node) WaitCheckpoint(ctx context.Context, size uint64, witnesses []string) (uint64, []byte, error) {
+	c, err := n.journal.Wait(ctx, size, witnesses...)
+	if errors.Is(err, journal.ErrClosed) {
+		return 0, nil, ErrStopped
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	return c.Size, c.Checkpoint, nil
+}
+
+// Inclusion returns the path from the leaf at index to the root of the log's first size leaves. A size past the last durable block is
+// settlement.ErrNotFound.
+func (n *Node) Inclusion(ctx context.Context, index, size uint64) ([][32]byte, error) {
+	if size > n.state.Load().LogSize() {
+		return nil, settlement.ErrNotFound
+	}
+	return plain(proof.ProveInclusion(size, index, journal.HashReader(ctx, n.cfg.Store)))
+}
+
+// Consistency returns the proof that the log's first newer leaves begin with its first older ones. A size past the last durable block is
+// settlement.ErrNotFound.
+func (n *Node) Consistency(ctx context.Context, older, newer uint64) ([][32]byte, error) {
+	if newer > n.state.Load().LogSize() {
+		return nil, settlement.ErrNotFound
+	}
+	return plain(proof.ProveConsistency(older, newer, journal.HashReader(ctx, n.cfg.Store)))
+}
+
+// plain takes the name off hashes.
+func plain(path []proof.Hash, err error) ([][32]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	out := make([][32]byte, len(path))
+	for i, h := range path {
+		out[i] = h
+	}
+	return out, nil
+}
+
 // LatestCheckpoint is the last durable head, signed by the log alone.
 func (n *Node) LatestCheckpoint(context.Context) ([]byte, error) {
 	state := n.state.Load()
@@ -126,10 +169,19 @@ func (n *Node) Receipt(ctx context.Context, index uint64) ([]byte, error) {
 	return (&proof.Receipt{Index: index, Entry: leaf, Path: path, Checkpoint: raw}).Marshal(), nil
 }
 
-// IndexOf finds the entry with an id: at once among the last 65,536, by reading the log backwards otherwise, one such search at a time.
+// IndexOf finds the entry with an id: at once among the last 65,536 and where the id alone gives the key that the entry used up (attest,
+// amend, observe, evidence), by reading the log backwards otherwise, one such search at a time. A transaction is found faster by one of its
+// nullifiers, a resolve or override entry by the key of its hold (Spent).
 func (n *Node) IndexOf(ctx context.Context, id entry.ID) (uint64, error) {
 	if index, ok := n.recent.find(id); ok {
 		return index, nil
+	}
+	hits, err := n.cfg.Store.Spent(ctx, []zk.Nullifier{entry.OnceKey(id)})
+	if err != nil {
+		return 0, err
+	}
+	if hits[0].Found {
+		return hits[0].EntryIndex, nil
 	}
 	n.recent.searching.Lock()
 	defer n.recent.searching.Unlock()

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -219,7 +220,8 @@ func (n *Node) cosign() {
 	}
 }
 
-// cosignOnce asks for cosignatures over the last durable block and keeps the checkpoint.
+// cosignOnce asks for cosignatures over the last durable block. With a quorum the entries are final: the checkpoint need not be on the
+// disk for that (keep), because after a crash the witnesses cosign the same head again.
 func (n *Node) cosignOnce(ctx context.Context) error {
 	start := time.Now()
 	state := n.state.Load()
@@ -227,11 +229,45 @@ func (n *Node) cosignOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := n.cfg.Store.SaveCheckpoint(ctx, c.Size, c.Checkpoint); err != nil {
-		return fmt.Errorf("keep the checkpoint: %w", err)
-	}
 	n.stages.cosigned.Add(int64(time.Since(start)))
 	raise(&n.final, c.Size)
 	n.finality.ring()
 	return nil
+}
+
+// keepPause is the least time between two saves of a checkpoint: under load each costs a sync of the disk that blocks wait for.
+const keepPause = 50 * time.Millisecond
+
+// keep saves the newest cosigned checkpoint, and saves it again when slower witnesses have added to it.
+func (n *Node) keep() {
+	var kept []byte
+	for {
+		moved := n.journal.Moved()
+		var err error
+		if kept, err = n.keepOnce(n.ctx, kept); err != nil && n.ctx.Err() == nil {
+			n.cfg.Log.Warn("the checkpoint was not saved; the next start asks the witnesses again", "error", err)
+		}
+		select {
+		case <-moved:
+		case <-n.ctx.Done():
+			return
+		}
+		select {
+		case <-time.After(keepPause):
+		case <-n.ctx.Done():
+			return
+		}
+	}
+}
+
+// keepOnce saves the newest cosigned checkpoint unless it is the one given, and returns what the store holds.
+func (n *Node) keepOnce(ctx context.Context, kept []byte) ([]byte, error) {
+	c := n.journal.Latest()
+	if c == nil || bytes.Equal(c.Checkpoint, kept) {
+		return kept, nil
+	}
+	if err := n.cfg.Store.SaveCheckpoint(ctx, c.Size, c.Checkpoint); err != nil {
+		return kept, err
+	}
+	return c.Checkpoint, nil
 }

@@ -63,11 +63,14 @@ func connectCode(code entry.Code) connect.Code {
 		return connect.CodeNotFound
 	case CodeBodyTimeout:
 		return connect.CodeDeadlineExceeded
-	case CodeRoleNotAllowed, entry.SignaturesMissing, entry.SignatureInvalid, entry.SignerUnknown, entry.SignerRepeated:
+	case CodeRoleNotAllowed, entry.SignaturesMissing, entry.SignatureInvalid, entry.SignerUnknown, entry.SignerRepeated,
+		entry.AttestorUnknown, entry.AttestationInvalid, entry.OverrideInvalid:
 		return connect.CodePermissionDenied
 	case entry.Malformed, entry.Oversize, CodeBatchTooLong, entry.NonCanonical, entry.UnsupportedVersion, entry.UnknownKind, entry.KindMismatch,
 		entry.SegmentMismatch, entry.RightsInvalid, entry.OwnerRepeated, entry.AmountZero, entry.IssueAndRedeem,
-		entry.ReaderKeyInvalid, entry.OversightKeyInvalid, entry.GenesisInvalid, entry.ProposalInvalid:
+		entry.ReaderKeyInvalid, entry.OversightKeyInvalid, entry.GenesisInvalid, entry.ProposalInvalid,
+		entry.ConditionInvalid, entry.OutcomeInvalid, entry.CorridorInvalid, entry.PeerProofInvalid, entry.PeerCheckpointInvalid, entry.RotationInvalid,
+		entry.EvidenceInvalid:
 		return connect.CodeInvalidArgument
 	}
 	return connect.CodeFailedPrecondition

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,18 +12,32 @@ import (
 
 	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
 	"github.com/comity-ledger/comity/proto/gen/comity/ledger/v1/ledgerv1connect"
+	optionsv1 "github.com/comity-ledger/comity/proto/gen/comity/options/v1"
 	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/zk"
 )
 
 const (
-	maxBatch       = 1024             // entries in SubmitBatch, nullifiers in LookupNullifier
-	maxReceiptWait = 30 * time.Second // GetReceipt; below Limits.CallTimeout
+	maxBatch     = 1024             // entries in SubmitBatch, nullifiers in LookupNullifier
+	maxWitnesses = 32               // names in GetCheckpoint: as many as genesis can have
+	maxWait      = 30 * time.Second // GetReceipt, GetCheckpoint; below Limits.CallTimeout
 )
+
+// waiting bounds a call that waits for witnesses: by the time asked for, at most maxWait, and by the node's end.
+func (h *handlers) waiting(ctx context.Context, millis uint32) (context.Context, func()) {
+	wait := time.Duration(millis) * time.Millisecond
+	if wait == 0 || wait > maxWait {
+		wait = maxWait
+	}
+	bounded, cancel := context.WithTimeout(ctx, wait)
+	forget := context.AfterFunc(h.server.stop, cancel) // a node that stops does not wait for witnesses
+	return bounded, func() { forget(); cancel() }
+}
 
 // handlers translate. Each method reads its message, calls the ledger and writes its answer; errors go through toConnect.
 type handlers struct {
+	ledgerv1connect.UnimplementedLedgerServiceHandler
 	server  *Server
 	ledger  Ledger
 	genesis *entry.Genesis
@@ -78,8 +93,27 @@ func (h *handlers) GetStatus(ctx context.Context, _ *ledgerv1.GetStatusRequest) 
 	return out, nil
 }
 
+// submit hands one entry to the ledger. A caller that is a peer and nothing else submits what relays alone.
+func (h *handlers) submit(ctx context.Context, req *ledgerv1.SubmitRequest) (Accepted, error) {
+	if c, _ := CallerFrom(ctx); !c.Has(submitters) {
+		if kind, err := entry.KindOf(req.GetEntry()); err != nil {
+			return Accepted{}, err
+		} else if !slices.Contains(relayed, kind) {
+			return Accepted{}, entry.Refuse(CodeRoleNotAllowed, "a peer submits no %s", kind)
+		}
+	}
+	return h.ledger.Submit(ctx, req.GetEntry(), req.GetSegments())
+}
+
+var (
+	// submitters may send entries of every kind.
+	submitters = []optionsv1.Role{optionsv1.Role_ROLE_OPERATOR, optionsv1.Role_ROLE_BANK}
+	// relayed are the kinds that anybody may bring.
+	relayed = []entry.Kind{entry.KindResolve, entry.KindAttest, entry.KindAmend, entry.KindObserve, entry.KindEvidence}
+)
+
 func (h *handlers) Submit(ctx context.Context, req *ledgerv1.SubmitRequest) (*ledgerv1.SubmitResponse, error) {
-	accepted, err := h.ledger.Submit(ctx, req.GetEntry(), req.GetSegments())
+	accepted, err := h.submit(ctx, req)
 	if err != nil {
 		return nil, h.fail(ctx, "submit", err)
 	}
@@ -105,7 +139,7 @@ func (h *handlers) SubmitBatch(ctx context.Context, req *ledgerv1.SubmitBatchReq
 	var wait sync.WaitGroup
 	for i, e := range entries {
 		wait.Go(func() {
-			accepted, err := h.ledger.Submit(ctx, e.GetEntry(), e.GetSegments())
+			accepted, err := h.submit(ctx, e)
 			if err == nil {
 				results[i] = &ledgerv1.SubmitResult{Result: &ledgerv1.SubmitResult_Accepted{Accepted: submitResponse(accepted)}}
 				return
@@ -181,10 +215,6 @@ func (h *handlers) blockMessage(ctx context.Context, b *settlement.Block, omitSe
 }
 
 func (h *handlers) GetReceipt(ctx context.Context, req *ledgerv1.GetReceiptRequest) (*ledgerv1.GetReceiptResponse, error) {
-	wait := time.Duration(req.GetWaitMillis()) * time.Millisecond
-	if wait == 0 || wait > maxReceiptWait {
-		wait = maxReceiptWait
-	}
 	var index uint64
 	switch which := req.GetEntry().(type) {
 	case *ledgerv1.GetReceiptRequest_EntryIndex:
@@ -197,12 +227,24 @@ func (h *handlers) GetReceipt(ctx context.Context, req *ledgerv1.GetReceiptReque
 		if index, err = h.ledger.IndexOf(ctx, entry.ID(which.Id)); err != nil {
 			return nil, h.fail(ctx, "find entry", err)
 		}
+	case *ledgerv1.GetReceiptRequest_Key:
+		key, err := zk.ParseNullifier(which.Key)
+		if err != nil {
+			return nil, toConnect(entry.Refuse(entry.NonCanonical, "key: %v", err))
+		}
+		hits, err := h.ledger.Spent(ctx, []zk.Nullifier{key})
+		if err == nil && !hits[0].Found {
+			err = settlement.ErrNotFound
+		}
+		if err != nil {
+			return nil, h.fail(ctx, "find key", err)
+		}
+		index = hits[0].EntryIndex
 	default:
 		return nil, toConnect(entry.Refuse(entry.Malformed, "the request names no entry"))
 	}
-	waiting, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	defer context.AfterFunc(h.server.stop, cancel)() // a node that stops does not wait for witnesses
+	waiting, done := h.waiting(ctx, req.GetWaitMillis())
+	defer done()
 	receipt, err := h.ledger.Receipt(waiting, index)
 	if err != nil && waiting.Err() != nil && ctx.Err() == nil {
 		return nil, toConnect(entry.Refuse(entry.TryLater, "entry %d is not final yet", index))
@@ -213,16 +255,72 @@ func (h *handlers) GetReceipt(ctx context.Context, req *ledgerv1.GetReceiptReque
 	return &ledgerv1.GetReceiptResponse{Receipt: receipt, EntryIndex: index}, nil
 }
 
-func (h *handlers) GetCheckpoint(ctx context.Context, _ *ledgerv1.GetCheckpointRequest) (*ledgerv1.GetCheckpointResponse, error) {
-	_, note, err := h.ledger.Checkpoint(ctx)
+func (h *handlers) GetCheckpoint(ctx context.Context, req *ledgerv1.GetCheckpointRequest) (*ledgerv1.GetCheckpointResponse, error) {
+	if len(req.GetWitnesses()) > maxWitnesses {
+		return nil, toConnect(entry.Refuse(CodeBatchTooLong, "%d witnesses, at most %d", len(req.GetWitnesses()), maxWitnesses))
+	}
+	for _, name := range req.GetWitnesses() {
+		if !slices.ContainsFunc(h.genesis.Witnesses.Members, func(w entry.Witness) bool { return w.Name == name }) {
+			return nil, toConnect(entry.Refuse(entry.Malformed, "genesis names no such witness"))
+		}
+	}
+	out := &ledgerv1.GetCheckpointResponse{}
+	var err error
+	if req.GetMinSize() == 0 && len(req.GetWitnesses()) == 0 {
+		out.Size, out.Checkpoint, err = h.ledger.Checkpoint(ctx)
+	} else {
+		waiting, done := h.waiting(ctx, req.GetWaitMillis())
+		defer done()
+		out.Size, out.Checkpoint, err = h.ledger.WaitCheckpoint(waiting, req.GetMinSize(), req.GetWitnesses())
+		if err != nil && waiting.Err() != nil && ctx.Err() == nil {
+			return nil, toConnect(entry.Refuse(entry.TryLater, "no such checkpoint over %d entries yet", req.GetMinSize()))
+		}
+	}
 	if err != nil {
 		return nil, h.fail(ctx, "checkpoint", err)
 	}
-	latest, err := h.ledger.LatestCheckpoint(ctx)
-	if err != nil {
+	if out.Latest, err = h.ledger.LatestCheckpoint(ctx); err != nil {
 		return nil, h.fail(ctx, "latest checkpoint", err)
 	}
-	return &ledgerv1.GetCheckpointResponse{Checkpoint: note, Latest: latest}, nil
+	return out, nil
+}
+
+func (h *handlers) GetEntry(ctx context.Context, req *ledgerv1.GetEntryRequest) (*ledgerv1.GetEntryResponse, error) {
+	leaf, height, err := h.ledger.Entry(ctx, req.GetEntryIndex())
+	if err != nil {
+		return nil, h.fail(ctx, "entry", err)
+	}
+	return &ledgerv1.GetEntryResponse{Entry: leaf, Height: height}, nil
+}
+
+func (h *handlers) GetInclusion(ctx context.Context, req *ledgerv1.GetInclusionRequest) (*ledgerv1.GetInclusionResponse, error) {
+	if req.GetEntryIndex() >= req.GetSize() {
+		return nil, toConnect(entry.Refuse(entry.Malformed, "entry %d is not among the first %d", req.GetEntryIndex(), req.GetSize()))
+	}
+	path, err := h.ledger.Inclusion(ctx, req.GetEntryIndex(), req.GetSize())
+	if err != nil {
+		return nil, h.fail(ctx, "inclusion", err)
+	}
+	return &ledgerv1.GetInclusionResponse{Path: hashes(path)}, nil
+}
+
+func (h *handlers) GetConsistency(ctx context.Context, req *ledgerv1.GetConsistencyRequest) (*ledgerv1.GetConsistencyResponse, error) {
+	if req.GetOldSize() > req.GetNewSize() {
+		return nil, toConnect(entry.Refuse(entry.Malformed, "the old size %d is past the new size %d", req.GetOldSize(), req.GetNewSize()))
+	}
+	path, err := h.ledger.Consistency(ctx, req.GetOldSize(), req.GetNewSize())
+	if err != nil {
+		return nil, h.fail(ctx, "consistency", err)
+	}
+	return &ledgerv1.GetConsistencyResponse{Path: hashes(path)}, nil
+}
+
+func hashes(path [][32]byte) [][]byte {
+	out := make([][]byte, len(path))
+	for i := range path {
+		out[i] = path[i][:]
+	}
+	return out
 }
 
 func (h *handlers) LookupNullifier(ctx context.Context, req *ledgerv1.LookupNullifierRequest) (*ledgerv1.LookupNullifierResponse, error) {

@@ -29,12 +29,19 @@ type Ledger interface {
 	IndexOf(ctx context.Context, id entry.ID) (uint64, error)
 	// Checkpoint returns the newest cosigned checkpoint and its size, with size 0 when there is none.
 	Checkpoint(ctx context.Context) (size uint64, note []byte, err error)
+	// WaitCheckpoint returns the newest cosigned checkpoint over at least size leaves, and its size, once there is one. Where witnesses
+	// are named, at least one of them is among the cosigners, and a larger checkpoint may exist without them.
+	WaitCheckpoint(ctx context.Context, size uint64, witnesses []string) (uint64, []byte, error)
 	// LatestCheckpoint returns the newest checkpoint signed by the log alone.
 	LatestCheckpoint(ctx context.Context) ([]byte, error)
 	// Spent looks nullifiers up among durable entries, in the order of the argument.
 	Spent(ctx context.Context, nullifiers []zk.Nullifier) ([]settlement.Hit, error)
 	// Entry returns the leaf bytes at a log index and the height of its block.
 	Entry(ctx context.Context, index uint64) ([]byte, uint64, error)
+	// Inclusion returns the path from the leaf at index to the root of the first size leaves, index < size.
+	Inclusion(ctx context.Context, index, size uint64) ([][32]byte, error)
+	// Consistency returns the proof that the first newer leaves begin with the first older ones, older <= newer.
+	Consistency(ctx context.Context, older, newer uint64) ([][32]byte, error)
 	// Tile returns the hashes of a C2SP tile as far as they are filled.
 	Tile(ctx context.Context, level uint8, index uint64) ([]byte, error)
 }

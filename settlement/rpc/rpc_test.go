@@ -33,6 +33,7 @@ import (
 	"github.com/comity-ledger/comity/proto/gen/comity/ledger/v1/ledgerv1connect"
 	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/entry"
+	"github.com/comity-ledger/comity/settlement/journal"
 	"github.com/comity-ledger/comity/settlement/proof"
 	"github.com/comity-ledger/comity/zk"
 )
@@ -191,6 +192,54 @@ func (f *fakeLedger) Checkpoint(context.Context) (uint64, []byte, error) {
 		return 0, nil, nil
 	}
 	return f.final, fmt.Appendf(nil, "checkpoint %d", f.final), nil
+}
+
+func (f *fakeLedger) WaitCheckpoint(ctx context.Context, size uint64, witnesses []string) (uint64, []byte, error) {
+	for {
+		f.mu.Lock()
+		final, changed := f.final, f.changed
+		f.mu.Unlock()
+		if final >= size {
+			return final, fmt.Appendf(nil, "checkpoint %d %v", final, witnesses), nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return 0, nil, ctx.Err()
+		}
+	}
+}
+
+// finish makes the first size entries final.
+func (f *fakeLedger) finish(size uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.final = size
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+func (f *fakeLedger) Inclusion(ctx context.Context, index, size uint64) ([][32]byte, error) {
+	return f.path(size, func(r proof.HashReader) ([]proof.Hash, error) { return proof.ProveInclusion(size, index, r) }, ctx)
+}
+
+func (f *fakeLedger) Consistency(ctx context.Context, older, newer uint64) ([][32]byte, error) {
+	return f.path(newer, func(r proof.HashReader) ([]proof.Hash, error) { return proof.ProveConsistency(older, newer, r) }, ctx)
+}
+
+func (f *fakeLedger) path(size uint64, prove func(proof.HashReader) ([]proof.Hash, error), ctx context.Context) ([][32]byte, error) {
+	f.mu.Lock()
+	have := f.size()
+	f.mu.Unlock()
+	if size > have {
+		return nil, settlement.ErrNotFound
+	}
+	path, err := prove(journal.HashReader(ctx, f))
+	out := make([][32]byte, len(path))
+	for i := range path {
+		out[i] = path[i]
+	}
+	return out, err
 }
 
 func (f *fakeLedger) LatestCheckpoint(context.Context) ([]byte, error) {
@@ -395,9 +444,29 @@ func TestEveryProtocolReachesEveryMethod(t *testing.T) {
 			if detail(err) != "not_found" {
 				t.Fatalf("receipt of nothing: %v", err)
 			}
+			_, err = c.GetReceipt(ctx, &ledgerv1.GetReceiptRequest{Entry: &ledgerv1.GetReceiptRequest_Key{Key: append(make([]byte, 31), 1)}})
+			if detail(err) != "not_found" || !strings.Contains(err.Error(), "no such entry") { // of entry 42, past the head
+				t.Fatalf("receipt by a used key: %v", err)
+			}
+			_, err = c.GetReceipt(ctx, &ledgerv1.GetReceiptRequest{Entry: &ledgerv1.GetReceiptRequest_Key{Key: make([]byte, 32)}})
+			if detail(err) != "not_found" {
+				t.Fatalf("receipt by an unused key: %v", err)
+			}
 			checkpoint, err := c.GetCheckpoint(ctx, &ledgerv1.GetCheckpointRequest{})
-			if err != nil || string(checkpoint.GetCheckpoint()) != "checkpoint 3" || string(checkpoint.GetLatest()) != "latest" {
+			if err != nil || string(checkpoint.GetCheckpoint()) != "checkpoint 3" || string(checkpoint.GetLatest()) != "latest" || checkpoint.GetSize() != 3 {
 				t.Fatalf("checkpoint %v, %v", checkpoint, err)
+			}
+			leaf, err := c.GetEntry(ctx, &ledgerv1.GetEntryRequest{EntryIndex: 2})
+			if err != nil || string(leaf.GetEntry()) != "entry a" || leaf.GetHeight() != 1 {
+				t.Fatalf("entry %v, %v", leaf, err)
+			}
+			inclusion, err := c.GetInclusion(ctx, &ledgerv1.GetInclusionRequest{EntryIndex: 2, Size: 3})
+			if err != nil || len(inclusion.GetPath()) != 1 {
+				t.Fatalf("inclusion %v, %v", inclusion, err)
+			}
+			consistency, err := c.GetConsistency(ctx, &ledgerv1.GetConsistencyRequest{OldSize: 2, NewSize: 4})
+			if err != nil || len(consistency.GetPath()) != 1 {
+				t.Fatalf("consistency %v, %v", consistency, err)
 			}
 			spent, err := c.LookupNullifier(ctx, &ledgerv1.LookupNullifierRequest{Nullifiers: [][]byte{append(make([]byte, 31), 1), make([]byte, 32)}})
 			if err != nil || !spent.GetResults()[0].GetSpent() || spent.GetResults()[0].GetEntryIndex() != 42 || spent.GetResults()[1].GetSpent() {
@@ -841,7 +910,7 @@ func TestEveryRefusalOfTheEdgeIsInTheSpec(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, code := range []entry.Code{CodeRoleNotAllowed, CodeBodyTimeout, CodeBatchTooLong, CodeNotFound, entry.Oversize, entry.Malformed, entry.TryLater} {
+	for _, code := range []entry.Code{CodeRoleNotAllowed, CodeBodyTimeout, CodeBatchTooLong, CodeNotFound, entry.Oversize, entry.Malformed, entry.NonCanonical, entry.TryLater} {
 		if !bytes.Contains(spec, []byte("| `"+string(code)+"` |")) {
 			t.Errorf("%s is not in the SPEC", code)
 		}

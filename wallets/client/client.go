@@ -23,6 +23,7 @@ import (
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/wallets"
 	"github.com/comity-ledger/comity/wallets/session"
+	"github.com/comity-ledger/comity/zk"
 )
 
 // NotLoopback is the refusal of an address that is not on this machine.
@@ -170,6 +171,21 @@ func (c *Client) Checkpoint(ctx context.Context) ([]byte, error) {
 	return got.GetCheckpoint(), nil
 }
 
+// WaitCheckpoint gives the newest cosigned checkpoint over at least size leaves, and its size, waiting up to wait for one; where witnesses
+// are named, one that at least one of them cosigned. When there is none in time it is refused as try_later.
+func (c *Client) WaitCheckpoint(ctx context.Context, size uint64, wait time.Duration, witnesses ...string) ([]byte, uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait+callTimeout)
+	defer cancel()
+	got, err := c.rpc.GetCheckpoint(ctx, &ledgerv1.GetCheckpointRequest{MinSize: max(size, 1), Witnesses: witnesses, WaitMillis: waitMillis(wait)})
+	if err != nil {
+		return nil, 0, fail("wait for a checkpoint", err)
+	}
+	return got.GetCheckpoint(), got.GetSize(), nil
+}
+
+// waitMillis is a wait as the ledger takes it, where 0 would mean the longest.
+func waitMillis(wait time.Duration) uint32 { return uint32(max(1, min(wait.Milliseconds(), 30000))) }
+
 // Blocks yields the blocks from a height up to the ledger's head. After a broken stream it goes on where it stopped.
 func (c *Client) Blocks(ctx context.Context, from uint64) iter.Seq2[*wallets.Block, error] {
 	return func(yield func(*wallets.Block, error) bool) {
@@ -275,7 +291,19 @@ func (c *Client) Receipt(ctx context.Context, index uint64, wait time.Duration) 
 	ctx, cancel := context.WithTimeout(ctx, wait+callTimeout)
 	defer cancel()
 	got, err := c.rpc.GetReceipt(ctx, &ledgerv1.GetReceiptRequest{Entry: &ledgerv1.GetReceiptRequest_EntryIndex{EntryIndex: index},
-		WaitMillis: uint32(max(1, min(wait.Milliseconds(), 30000)))})
+		WaitMillis: waitMillis(wait)})
+	if err != nil {
+		return nil, fail("get receipt", err)
+	}
+	return got.GetReceipt(), nil
+}
+
+// ReceiptOf gives the receipt of the entry that used up a key, a nullifier or the key of a hold, as Receipt does. Before any entry did it
+// is refused as not_found.
+func (c *Client) ReceiptOf(ctx context.Context, key zk.Nullifier, wait time.Duration) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait+callTimeout)
+	defer cancel()
+	got, err := c.rpc.GetReceipt(ctx, &ledgerv1.GetReceiptRequest{Entry: &ledgerv1.GetReceiptRequest_Key{Key: key[:]}, WaitMillis: waitMillis(wait)})
 	if err != nil {
 		return nil, fail("get receipt", err)
 	}

@@ -102,7 +102,7 @@ func (f *fake) GetReceipt(_ context.Context, r *ledgerv1.GetReceiptRequest) (*le
 	return &ledgerv1.GetReceiptResponse{Receipt: []byte("receipt")}, nil
 }
 
-func serve(t *testing.T, f *fake) *Client {
+func serve(t *testing.T, f ledgerv1connect.LedgerServiceHandler) *Client {
 	t.Helper()
 	mux := http.NewServeMux()
 	mux.Handle(ledgerv1connect.NewLedgerServiceHandler(f))

@@ -25,6 +25,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// CorridorState is whether new holds may be placed over a corridor. Holds that are open can be decided in every state but frozen.
+type CorridorState int32
+
+const (
+	// Never sent.
+	CorridorState_CORRIDOR_STATE_UNSPECIFIED CorridorState = 0
+	// The peer was observed lately: new holds may be placed.
+	CorridorState_CORRIDOR_STATE_ACTIVE CorridorState = 1
+	// The last observation is older than the terms allow, or there is none: no new hold.
+	CorridorState_CORRIDOR_STATE_STALE CorridorState = 2
+	// Frozen by the policy or by evidence: no new hold, and holds that this peer decides wait.
+	CorridorState_CORRIDOR_STATE_FROZEN CorridorState = 3
+)
+
+// Enum value maps for CorridorState.
+var (
+	CorridorState_name = map[int32]string{
+		0: "CORRIDOR_STATE_UNSPECIFIED",
+		1: "CORRIDOR_STATE_ACTIVE",
+		2: "CORRIDOR_STATE_STALE",
+		3: "CORRIDOR_STATE_FROZEN",
+	}
+	CorridorState_value = map[string]int32{
+		"CORRIDOR_STATE_UNSPECIFIED": 0,
+		"CORRIDOR_STATE_ACTIVE":      1,
+		"CORRIDOR_STATE_STALE":       2,
+		"CORRIDOR_STATE_FROZEN":      3,
+	}
+)
+
+func (x CorridorState) Enum() *CorridorState {
+	p := new(CorridorState)
+	*p = x
+	return p
+}
+
+func (x CorridorState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CorridorState) Descriptor() protoreflect.EnumDescriptor {
+	return file_comity_ledger_v1_ledger_proto_enumTypes[0].Descriptor()
+}
+
+func (CorridorState) Type() protoreflect.EnumType {
+	return &file_comity_ledger_v1_ledger_proto_enumTypes[0]
+}
+
+func (x CorridorState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CorridorState.Descriptor instead.
+func (CorridorState) EnumDescriptor() ([]byte, []int) {
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{0}
+}
+
 // Outcome is how an entry came to be in the log.
 type Outcome int32
 
@@ -62,11 +119,11 @@ func (x Outcome) String() string {
 }
 
 func (Outcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_comity_ledger_v1_ledger_proto_enumTypes[0].Descriptor()
+	return file_comity_ledger_v1_ledger_proto_enumTypes[1].Descriptor()
 }
 
 func (Outcome) Type() protoreflect.EnumType {
-	return &file_comity_ledger_v1_ledger_proto_enumTypes[0]
+	return &file_comity_ledger_v1_ledger_proto_enumTypes[1]
 }
 
 func (x Outcome) Number() protoreflect.EnumNumber {
@@ -75,7 +132,60 @@ func (x Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Outcome.Descriptor instead.
 func (Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{0}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{1}
+}
+
+// HoldOutcome is how a hold was decided.
+type HoldOutcome int32
+
+const (
+	// Not decided yet.
+	HoldOutcome_HOLD_OUTCOME_UNSPECIFIED HoldOutcome = 0
+	// The payee has it.
+	HoldOutcome_HOLD_OUTCOME_POSTED HoldOutcome = 1
+	// The payer has it back.
+	HoldOutcome_HOLD_OUTCOME_VOIDED HoldOutcome = 2
+)
+
+// Enum value maps for HoldOutcome.
+var (
+	HoldOutcome_name = map[int32]string{
+		0: "HOLD_OUTCOME_UNSPECIFIED",
+		1: "HOLD_OUTCOME_POSTED",
+		2: "HOLD_OUTCOME_VOIDED",
+	}
+	HoldOutcome_value = map[string]int32{
+		"HOLD_OUTCOME_UNSPECIFIED": 0,
+		"HOLD_OUTCOME_POSTED":      1,
+		"HOLD_OUTCOME_VOIDED":      2,
+	}
+)
+
+func (x HoldOutcome) Enum() *HoldOutcome {
+	p := new(HoldOutcome)
+	*p = x
+	return p
+}
+
+func (x HoldOutcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (HoldOutcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_comity_ledger_v1_ledger_proto_enumTypes[2].Descriptor()
+}
+
+func (HoldOutcome) Type() protoreflect.EnumType {
+	return &file_comity_ledger_v1_ledger_proto_enumTypes[2]
+}
+
+func (x HoldOutcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use HoldOutcome.Descriptor instead.
+func (HoldOutcome) EnumDescriptor() ([]byte, []int) {
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{2}
 }
 
 // ErrorDetail rides in the details of an error and names the refusal.
@@ -287,6 +397,10 @@ type GetStatusResponse struct {
 	Version string `protobuf:"bytes,10,opt,name=version,proto3" json:"version,omitempty"`
 	// Seconds since the node started.
 	UptimeSeconds uint64 `protobuf:"varint,11,opt,name=uptime_seconds,json=uptimeSeconds,proto3" json:"uptime_seconds,omitempty"`
+	// Number of holds that are not decided yet.
+	OpenHolds uint64 `protobuf:"varint,12,opt,name=open_holds,json=openHolds,proto3" json:"open_holds,omitempty"`
+	// How each corridor is doing.
+	Corridors     []*CorridorStatus `protobuf:"bytes,13,rep,name=corridors,proto3" json:"corridors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -398,6 +512,111 @@ func (x *GetStatusResponse) GetUptimeSeconds() uint64 {
 	return 0
 }
 
+func (x *GetStatusResponse) GetOpenHolds() uint64 {
+	if x != nil {
+		return x.OpenHolds
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetCorridors() []*CorridorStatus {
+	if x != nil {
+		return x.Corridors
+	}
+	return nil
+}
+
+// CorridorStatus is how one corridor is doing. ListCorridors tells the rest.
+type CorridorStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Genesis hash of the peer ledger, 32 bytes.
+	Peer []byte `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	// The peer's name in the corridor's terms.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Whether new holds may be placed.
+	State CorridorState `protobuf:"varint,3,opt,name=state,proto3,enum=comity.ledger.v1.CorridorState" json:"state,omitempty"`
+	// Sum of the size classes of the open holds that count in this corridor, in minor units.
+	InFlight uint64 `protobuf:"varint,4,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	// The most that may be in flight, in minor units.
+	Cap uint64 `protobuf:"varint,5,opt,name=cap,proto3" json:"cap,omitempty"`
+	// Ledger time of the last observation in milliseconds since the Unix epoch; 0 before the first.
+	ObservedMillis uint64 `protobuf:"varint,6,opt,name=observed_millis,json=observedMillis,proto3" json:"observed_millis,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *CorridorStatus) Reset() {
+	*x = CorridorStatus{}
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CorridorStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CorridorStatus) ProtoMessage() {}
+
+func (x *CorridorStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CorridorStatus.ProtoReflect.Descriptor instead.
+func (*CorridorStatus) Descriptor() ([]byte, []int) {
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CorridorStatus) GetPeer() []byte {
+	if x != nil {
+		return x.Peer
+	}
+	return nil
+}
+
+func (x *CorridorStatus) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CorridorStatus) GetState() CorridorState {
+	if x != nil {
+		return x.State
+	}
+	return CorridorState_CORRIDOR_STATE_UNSPECIFIED
+}
+
+func (x *CorridorStatus) GetInFlight() uint64 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
+func (x *CorridorStatus) GetCap() uint64 {
+	if x != nil {
+		return x.Cap
+	}
+	return 0
+}
+
+func (x *CorridorStatus) GetObservedMillis() uint64 {
+	if x != nil {
+		return x.ObservedMillis
+	}
+	return 0
+}
+
 // Supply is what was ever issued and redeemed of one asset, in minor units.
 type Supply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -417,7 +636,7 @@ type Supply struct {
 
 func (x *Supply) Reset() {
 	*x = Supply{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[5]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -429,7 +648,7 @@ func (x *Supply) String() string {
 func (*Supply) ProtoMessage() {}
 
 func (x *Supply) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[5]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -442,7 +661,7 @@ func (x *Supply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Supply.ProtoReflect.Descriptor instead.
 func (*Supply) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{5}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Supply) GetAssetId() uint32 {
@@ -495,7 +714,7 @@ type WitnessStatus struct {
 
 func (x *WitnessStatus) Reset() {
 	*x = WitnessStatus{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[6]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -507,7 +726,7 @@ func (x *WitnessStatus) String() string {
 func (*WitnessStatus) ProtoMessage() {}
 
 func (x *WitnessStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[6]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -520,7 +739,7 @@ func (x *WitnessStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WitnessStatus.ProtoReflect.Descriptor instead.
 func (*WitnessStatus) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{6}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *WitnessStatus) GetName() string {
@@ -557,7 +776,7 @@ type SubmitRequest struct {
 
 func (x *SubmitRequest) Reset() {
 	*x = SubmitRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[7]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -569,7 +788,7 @@ func (x *SubmitRequest) String() string {
 func (*SubmitRequest) ProtoMessage() {}
 
 func (x *SubmitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[7]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -582,7 +801,7 @@ func (x *SubmitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitRequest.ProtoReflect.Descriptor instead.
 func (*SubmitRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{7}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SubmitRequest) GetEntry() []byte {
@@ -616,7 +835,7 @@ type SubmitResponse struct {
 
 func (x *SubmitResponse) Reset() {
 	*x = SubmitResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[8]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -628,7 +847,7 @@ func (x *SubmitResponse) String() string {
 func (*SubmitResponse) ProtoMessage() {}
 
 func (x *SubmitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[8]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -641,7 +860,7 @@ func (x *SubmitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitResponse.ProtoReflect.Descriptor instead.
 func (*SubmitResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{8}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SubmitResponse) GetOutcome() Outcome {
@@ -683,7 +902,7 @@ type SubmitBatchRequest struct {
 
 func (x *SubmitBatchRequest) Reset() {
 	*x = SubmitBatchRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[9]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -695,7 +914,7 @@ func (x *SubmitBatchRequest) String() string {
 func (*SubmitBatchRequest) ProtoMessage() {}
 
 func (x *SubmitBatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[9]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -708,7 +927,7 @@ func (x *SubmitBatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitBatchRequest.ProtoReflect.Descriptor instead.
 func (*SubmitBatchRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{9}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SubmitBatchRequest) GetEntries() []*SubmitRequest {
@@ -729,7 +948,7 @@ type SubmitBatchResponse struct {
 
 func (x *SubmitBatchResponse) Reset() {
 	*x = SubmitBatchResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[10]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -741,7 +960,7 @@ func (x *SubmitBatchResponse) String() string {
 func (*SubmitBatchResponse) ProtoMessage() {}
 
 func (x *SubmitBatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[10]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -754,7 +973,7 @@ func (x *SubmitBatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitBatchResponse.ProtoReflect.Descriptor instead.
 func (*SubmitBatchResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{10}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SubmitBatchResponse) GetResults() []*SubmitResult {
@@ -780,7 +999,7 @@ type SubmitResult struct {
 
 func (x *SubmitResult) Reset() {
 	*x = SubmitResult{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[11]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -792,7 +1011,7 @@ func (x *SubmitResult) String() string {
 func (*SubmitResult) ProtoMessage() {}
 
 func (x *SubmitResult) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[11]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -805,7 +1024,7 @@ func (x *SubmitResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitResult.ProtoReflect.Descriptor instead.
 func (*SubmitResult) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{11}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SubmitResult) GetResult() isSubmitResult_Result {
@@ -866,7 +1085,7 @@ type StreamBlocksRequest struct {
 
 func (x *StreamBlocksRequest) Reset() {
 	*x = StreamBlocksRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[12]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -878,7 +1097,7 @@ func (x *StreamBlocksRequest) String() string {
 func (*StreamBlocksRequest) ProtoMessage() {}
 
 func (x *StreamBlocksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[12]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -891,7 +1110,7 @@ func (x *StreamBlocksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamBlocksRequest.ProtoReflect.Descriptor instead.
 func (*StreamBlocksRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{12}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StreamBlocksRequest) GetFromHeight() uint64 {
@@ -926,7 +1145,7 @@ type StreamBlocksResponse struct {
 
 func (x *StreamBlocksResponse) Reset() {
 	*x = StreamBlocksResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[13]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -938,7 +1157,7 @@ func (x *StreamBlocksResponse) String() string {
 func (*StreamBlocksResponse) ProtoMessage() {}
 
 func (x *StreamBlocksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[13]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -951,7 +1170,7 @@ func (x *StreamBlocksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamBlocksResponse.ProtoReflect.Descriptor instead.
 func (*StreamBlocksResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{13}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StreamBlocksResponse) GetBlock() *Block {
@@ -982,7 +1201,7 @@ type Block struct {
 
 func (x *Block) Reset() {
 	*x = Block{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[14]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1213,7 @@ func (x *Block) String() string {
 func (*Block) ProtoMessage() {}
 
 func (x *Block) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[14]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1226,7 @@ func (x *Block) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Block.ProtoReflect.Descriptor instead.
 func (*Block) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{14}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Block) GetHeight() uint64 {
@@ -1061,6 +1280,7 @@ type GetReceiptRequest struct {
 	//
 	//	*GetReceiptRequest_EntryIndex
 	//	*GetReceiptRequest_Id
+	//	*GetReceiptRequest_Key
 	Entry isGetReceiptRequest_Entry `protobuf_oneof:"entry"`
 	// How long to wait for the entry to become final, in milliseconds; at most 30000, which is also the default. An entry that is not
 	// final by then is answered "try_later".
@@ -1071,7 +1291,7 @@ type GetReceiptRequest struct {
 
 func (x *GetReceiptRequest) Reset() {
 	*x = GetReceiptRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[15]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1083,7 +1303,7 @@ func (x *GetReceiptRequest) String() string {
 func (*GetReceiptRequest) ProtoMessage() {}
 
 func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[15]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1096,7 +1316,7 @@ func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReceiptRequest.ProtoReflect.Descriptor instead.
 func (*GetReceiptRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{15}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetReceiptRequest) GetEntry() isGetReceiptRequest_Entry {
@@ -1124,6 +1344,15 @@ func (x *GetReceiptRequest) GetId() []byte {
 	return nil
 }
 
+func (x *GetReceiptRequest) GetKey() []byte {
+	if x != nil {
+		if x, ok := x.Entry.(*GetReceiptRequest_Key); ok {
+			return x.Key
+		}
+	}
+	return nil
+}
+
 func (x *GetReceiptRequest) GetWaitMillis() uint32 {
 	if x != nil {
 		return x.WaitMillis
@@ -1145,9 +1374,16 @@ type GetReceiptRequest_Id struct {
 	Id []byte `protobuf:"bytes,2,opt,name=id,proto3,oneof"`
 }
 
+type GetReceiptRequest_Key struct {
+	// By a key that it used up, 32 bytes: a nullifier that it spent, or the key of the hold that it decided.
+	Key []byte `protobuf:"bytes,4,opt,name=key,proto3,oneof"`
+}
+
 func (*GetReceiptRequest_EntryIndex) isGetReceiptRequest_Entry() {}
 
 func (*GetReceiptRequest_Id) isGetReceiptRequest_Entry() {}
+
+func (*GetReceiptRequest_Key) isGetReceiptRequest_Entry() {}
 
 // GetReceiptResponse holds the receipt.
 type GetReceiptResponse struct {
@@ -1162,7 +1398,7 @@ type GetReceiptResponse struct {
 
 func (x *GetReceiptResponse) Reset() {
 	*x = GetReceiptResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[16]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1174,7 +1410,7 @@ func (x *GetReceiptResponse) String() string {
 func (*GetReceiptResponse) ProtoMessage() {}
 
 func (x *GetReceiptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[16]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1187,7 +1423,7 @@ func (x *GetReceiptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReceiptResponse.ProtoReflect.Descriptor instead.
 func (*GetReceiptResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{16}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetReceiptResponse) GetReceipt() []byte {
@@ -1204,16 +1440,25 @@ func (x *GetReceiptResponse) GetEntryIndex() uint64 {
 	return 0
 }
 
-// GetCheckpointRequest asks for the newest checkpoints.
+// GetCheckpointRequest asks for the newest checkpoints. Without a size and witnesses it is answered at once.
 type GetCheckpointRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Wait for a cosigned checkpoint over at least this many leaves; 0 asks for any. To wait for the next one, name the size of the last
+	// one plus one.
+	MinSize uint64 `protobuf:"varint,1,opt,name=min_size,json=minSize,proto3" json:"min_size,omitempty"`
+	// Wait for a cosigned checkpoint that at least one of these witnesses cosigned, named as in genesis; none asks for any quorum. At
+	// most 32. A quorum forms without the slowest witnesses, whose cosignatures are added as they arrive; a ledger that trusts one of
+	// those asks for it by name. The answer may then be older than the newest final checkpoint.
+	Witnesses []string `protobuf:"bytes,2,rep,name=witnesses,proto3" json:"witnesses,omitempty"`
+	// How long to wait, in milliseconds; at most 30000, which is also the default. Then the answer is "try_later".
+	WaitMillis    uint32 `protobuf:"varint,3,opt,name=wait_millis,json=waitMillis,proto3" json:"wait_millis,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetCheckpointRequest) Reset() {
 	*x = GetCheckpointRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[17]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1225,7 +1470,7 @@ func (x *GetCheckpointRequest) String() string {
 func (*GetCheckpointRequest) ProtoMessage() {}
 
 func (x *GetCheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[17]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1238,23 +1483,46 @@ func (x *GetCheckpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCheckpointRequest.ProtoReflect.Descriptor instead.
 func (*GetCheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{17}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *GetCheckpointRequest) GetMinSize() uint64 {
+	if x != nil {
+		return x.MinSize
+	}
+	return 0
+}
+
+func (x *GetCheckpointRequest) GetWitnesses() []string {
+	if x != nil {
+		return x.Witnesses
+	}
+	return nil
+}
+
+func (x *GetCheckpointRequest) GetWaitMillis() uint32 {
+	if x != nil {
+		return x.WaitMillis
+	}
+	return 0
 }
 
 // GetCheckpointResponse holds the newest checkpoints.
 type GetCheckpointResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The newest checkpoint that the witness quorum cosigned, a signed note; empty while there is none.
+	// The newest checkpoint that the witness quorum, and one of the witnesses named, cosigned: a signed note; empty while there is none.
 	Checkpoint []byte `protobuf:"bytes,1,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	// The newest checkpoint signed by the log alone, for a reader that wants to see the log's head before witnesses do.
-	Latest        []byte `protobuf:"bytes,2,opt,name=latest,proto3" json:"latest,omitempty"`
+	Latest []byte `protobuf:"bytes,2,opt,name=latest,proto3" json:"latest,omitempty"`
+	// Number of leaves under `checkpoint`, 0 while there is none.
+	Size          uint64 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetCheckpointResponse) Reset() {
 	*x = GetCheckpointResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[18]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1266,7 +1534,7 @@ func (x *GetCheckpointResponse) String() string {
 func (*GetCheckpointResponse) ProtoMessage() {}
 
 func (x *GetCheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[18]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1279,7 +1547,7 @@ func (x *GetCheckpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCheckpointResponse.ProtoReflect.Descriptor instead.
 func (*GetCheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{18}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetCheckpointResponse) GetCheckpoint() []byte {
@@ -1296,6 +1564,1001 @@ func (x *GetCheckpointResponse) GetLatest() []byte {
 	return nil
 }
 
+func (x *GetCheckpointResponse) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+// GetEntryRequest names an entry.
+type GetEntryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its index in the log.
+	EntryIndex    uint64 `protobuf:"varint,1,opt,name=entry_index,json=entryIndex,proto3" json:"entry_index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetEntryRequest) Reset() {
+	*x = GetEntryRequest{}
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetEntryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetEntryRequest) ProtoMessage() {}
+
+func (x *GetEntryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetEntryRequest.ProtoReflect.Descriptor instead.
+func (*GetEntryRequest) Descriptor() ([]byte, []int) {
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *GetEntryRequest) GetEntryIndex() uint64 {
+	if x != nil {
+		return x.EntryIndex
+	}
+	return 0
+}
+
+// GetEntryResponse holds the entry. It is durable, and final once a cosigned checkpoint covers it.
+type GetEntryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The leaf: the canonical bytes of the entry.
+	Entry []byte `protobuf:"bytes,1,opt,name=entry,proto3" json:"entry,omitempty"`
+	// Height of the block that holds it.
+	Height        uint64 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetEntryResponse) Reset() {
+	*x = GetEntryResponse{}
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetEntryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetEntryResponse) ProtoMessage() {}
+
+func (x *GetEntryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetEntryResponse.ProtoReflect.Descriptor instead.
+func (*GetEntryResponse) Descriptor() ([]byte, []int) {
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *GetEntryResponse) GetEntry() []byte {
+	if x != nil {
+		return x.Entry
+	}
+	return nil
+}
+
+func (x *GetEntryResponse) GetHeight() uint64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+// GetInclusionRequest names a leaf and a size of the log.
+type GetInclusionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Index of the leaf, below the size ("malformed" otherwise).
+	EntryIndex uint64 `protobuf:"varint,1,opt,name=entry_index,json=entryIndex,proto3" json:"entry_index,omitempty"`
+	// Number of leaves of the tree, at most that of the durable head ("not_found" otherwise).
+	Size          uint64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetInclusionRequest) Reset() {
+	*x = GetInclusionRequest{}
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetInclusionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetInclusionRequest) ProtoMessage() {}
+
+func (x *GetInclusionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetInclusionRequest.ProtoReflect.Descriptor instead.
+func (*GetInclusionRequest) Descriptor() ([]byte, []int) {
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *GetInclusionRequest) GetEntryIndex() uint64 {
+	if x != nil {
+		return x.EntryIndex
+	}
+	return 0
+}
+
+func (x *GetInclusionRequest) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+// GetInclusionResponse holds the path.
+type GetInclusionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Hashes of 32 bytes, from the leaf's sibling to the root's child (RFC 6962, section 2.1.1).
+	Path          [][]byte `protobuf:"bytes,1,rep,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetInclusionResponse) Reset() {
+	*x = GetInclusionResponse{}
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetInclusionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetInclusionResponse) ProtoMessage() {}
+
+func (x *GetInclusionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetInclusionResponse.ProtoReflect.Descriptor instead.
+func (*GetInclusionResponse) Descriptor() ([]byte, []int) {
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *GetInclusionResponse) GetPath() [][]byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+// GetConsistencyRequest names two sizes of the log.
+type GetConsistencyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The smaller number of leaves, at most the larger ("malformed" otherwise).
+	OldSize uint64 `protobuf:"varint,1,opt,name=old_size,json=oldSize,proto3" json:"old_size,omitempty"`
+	// The larger number of leaves, at most that of the durable head ("not_found" otherwise).
+	NewSize       uint64 `protobuf:"varint,2,opt,name=new_size,json=newSize,proto3" json:"new_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetConsistencyRequest) Reset() {
+	*x = GetConsistencyRequest{}
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetConsistencyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetConsistencyRequest) ProtoMessage() {}
+
+func (x *GetConsistencyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetConsistencyRequest.ProtoReflect.Descriptor instead.
+func (*GetConsistencyRequest) Descriptor() ([]byte, []int) {
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *GetConsistencyRequest) GetOldSize() uint64 {
+	if x != nil {
+		return x.OldSize
+	}
+	return 0
+}
+
+func (x *GetConsistencyRequest) GetNewSize() uint64 {
+	if x != nil {
+		return x.NewSize
+	}
+	return 0
+}
+
+// GetConsistencyResponse holds the proof.
+type GetConsistencyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Hashes of 32 bytes (RFC 6962, section 2.1.2); none when the sizes are equal or the smaller is 0.
+	Path          [][]byte `protobuf:"bytes,1,rep,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetConsistencyResponse) Reset() {
+	*x = GetConsistencyResponse{}
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetConsistencyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetConsistencyResponse) ProtoMessage() {}
+
+func (x *GetConsistencyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetConsistencyResponse.ProtoReflect.Descriptor instead.
+func (*GetConsistencyResponse) Descriptor() ([]byte, []int) {
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *GetConsistencyResponse) GetPath() [][]byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+// HoldId names a hold: output 0 of a leg of circuit hold.
+type HoldId struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the transaction that placed it, 32 bytes.
+	Transaction []byte `protobuf:"bytes,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	// Number of the leg in the transaction, from 0.
+	Leg           uint32 `protobuf:"varint,2,opt,name=leg,proto3" json:"leg,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldId) Reset() {
+	*x = HoldId{}
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldId) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldId) ProtoMessage() {}
+
+func (x *HoldId) ProtoReflect() protoreflect.Message {
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldId.ProtoReflect.Descriptor instead.
+func (*HoldId) Descriptor() ([]byte, []int) {
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *HoldId) GetTransaction() []byte {
+	if x != nil {
+		return x.Transaction
+	}
+	return nil
+}
+
+func (x *HoldId) GetLeg() uint32 {
+	if x != nil {
+		return x.Leg
+	}
+	return 0
+}
+
+// Hold is value that waits to be posted to its payee or voided back to its payer.
+type Hold struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id *HoldId `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Index in the log of the transaction that placed it.
+	EntryIndex uint64 `protobuf:"varint,2,opt,name=entry_index,json=entryIndex,proto3" json:"entry_index,omitempty"`
+	// Ledger time at which it was placed, in milliseconds since the Unix epoch.
+	PlacedMillis uint64 `protobuf:"varint,3,opt,name=placed_millis,json=placedMillis,proto3" json:"placed_millis,omitempty"`
+	// Commitment that posting places, 32 bytes.
+	Commitment []byte `protobuf:"bytes,4,opt,name=commitment,proto3" json:"commitment,omitempty"`
+	// Commitment that voiding places, 32 bytes.
+	ReturnCommitment []byte `protobuf:"bytes,5,opt,name=return_commitment,json=returnCommitment,proto3" json:"return_commitment,omitempty"`
+	// The public bound of its amount in minor units; 2^64-1 for a hold that no other ledger sees.
+	SizeClass uint64 `protobuf:"varint,6,opt,name=size_class,json=sizeClass,proto3" json:"size_class,omitempty"`
+	// Type of its condition: 1 attested, 2 decided here, 3 decided there.
+	ConditionType uint32 `protobuf:"varint,7,opt,name=condition_type,json=conditionType,proto3" json:"condition_type,omitempty"`
+	// Canonical bytes of its condition, as settlement/SPEC.md lays them out.
+	Condition []byte `protobuf:"bytes,8,opt,name=condition,proto3" json:"condition,omitempty"`
+	// Ledger time at which it expires, as amended; 0 for a hold that another ledger decides.
+	UntilMillis uint64 `protobuf:"varint,9,opt,name=until_millis,json=untilMillis,proto3" json:"until_millis,omitempty"`
+	// Numbers of the attestors whose statements stand and agree.
+	Attested []uint32 `protobuf:"varint,10,rep,packed,name=attested,proto3" json:"attested,omitempty"`
+	// Ledger time from which it may be posted by attestation; 0 while attestations are missing.
+	ReadyMillis uint64 `protobuf:"varint,11,opt,name=ready_millis,json=readyMillis,proto3" json:"ready_millis,omitempty"`
+	// Whether the payer challenged it.
+	Challenged bool `protobuf:"varint,12,opt,name=challenged,proto3" json:"challenged,omitempty"`
+	// Digest of the document that the attestors counted above stand for, 32 bytes; zero while there is none.
+	Document      []byte `protobuf:"bytes,13,opt,name=document,proto3" json:"document,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Hold) Reset() {
+	*x = Hold{}
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hold) ProtoMessage() {}
+
+func (x *Hold) ProtoReflect() protoreflect.Message {
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hold.ProtoReflect.Descriptor instead.
+func (*Hold) Descriptor() ([]byte, []int) {
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Hold) GetId() *HoldId {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Hold) GetEntryIndex() uint64 {
+	if x != nil {
+		return x.EntryIndex
+	}
+	return 0
+}
+
+func (x *Hold) GetPlacedMillis() uint64 {
+	if x != nil {
+		return x.PlacedMillis
+	}
+	return 0
+}
+
+func (x *Hold) GetCommitment() []byte {
+	if x != nil {
+		return x.Commitment
+	}
+	return nil
+}
+
+func (x *Hold) GetReturnCommitment() []byte {
+	if x != nil {
+		return x.ReturnCommitment
+	}
+	return nil
+}
+
+func (x *Hold) GetSizeClass() uint64 {
+	if x != nil {
+		return x.SizeClass
+	}
+	return 0
+}
+
+func (x *Hold) GetConditionType() uint32 {
+	if x != nil {
+		return x.ConditionType
+	}
+	return 0
+}
+
+func (x *Hold) GetCondition() []byte {
+	if x != nil {
+		return x.Condition
+	}
+	return nil
+}
+
+func (x *Hold) GetUntilMillis() uint64 {
+	if x != nil {
+		return x.UntilMillis
+	}
+	return 0
+}
+
+func (x *Hold) GetAttested() []uint32 {
+	if x != nil {
+		return x.Attested
+	}
+	return nil
+}
+
+func (x *Hold) GetReadyMillis() uint64 {
+	if x != nil {
+		return x.ReadyMillis
+	}
+	return 0
+}
+
+func (x *Hold) GetChallenged() bool {
+	if x != nil {
+		return x.Challenged
+	}
+	return false
+}
+
+func (x *Hold) GetDocument() []byte {
+	if x != nil {
+		return x.Document
+	}
+	return nil
+}
+
+// GetHoldRequest names a hold.
+type GetHoldRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id            *HoldId `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetHoldRequest) Reset() {
+	*x = GetHoldRequest{}
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetHoldRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetHoldRequest) ProtoMessage() {}
+
+func (x *GetHoldRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetHoldRequest.ProtoReflect.Descriptor instead.
+func (*GetHoldRequest) Descriptor() ([]byte, []int) {
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *GetHoldRequest) GetId() *HoldId {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+// GetHoldResponse holds an open hold, or says what became of it.
+type GetHoldResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The hold, while it is open.
+	Hold *Hold `protobuf:"bytes,1,opt,name=hold,proto3" json:"hold,omitempty"`
+	// How it was decided; unspecified while it is open.
+	Outcome HoldOutcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=comity.ledger.v1.HoldOutcome" json:"outcome,omitempty"`
+	// Index in the log of the entry that decided it; 0 while it is open.
+	ResolvedIndex uint64 `protobuf:"varint,3,opt,name=resolved_index,json=resolvedIndex,proto3" json:"resolved_index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetHoldResponse) Reset() {
+	*x = GetHoldResponse{}
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetHoldResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetHoldResponse) ProtoMessage() {}
+
+func (x *GetHoldResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetHoldResponse.ProtoReflect.Descriptor instead.
+func (*GetHoldResponse) Descriptor() ([]byte, []int) {
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *GetHoldResponse) GetHold() *Hold {
+	if x != nil {
+		return x.Hold
+	}
+	return nil
+}
+
+func (x *GetHoldResponse) GetOutcome() HoldOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return HoldOutcome_HOLD_OUTCOME_UNSPECIFIED
+}
+
+func (x *GetHoldResponse) GetResolvedIndex() uint64 {
+	if x != nil {
+		return x.ResolvedIndex
+	}
+	return 0
+}
+
+// ListHoldsRequest says which page of holds to send.
+type ListHoldsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Begin after this id; absent for the first page. The hold itself need not be open any more.
+	After *HoldId `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`
+	// At most so many holds; at most 1024, which is also the default.
+	Limit         uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListHoldsRequest) Reset() {
+	*x = ListHoldsRequest{}
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListHoldsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListHoldsRequest) ProtoMessage() {}
+
+func (x *ListHoldsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListHoldsRequest.ProtoReflect.Descriptor instead.
+func (*ListHoldsRequest) Descriptor() ([]byte, []int) {
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ListHoldsRequest) GetAfter() *HoldId {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *ListHoldsRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// ListHoldsResponse holds one page of holds.
+type ListHoldsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The holds, ascending by id.
+	Holds []*Hold `protobuf:"bytes,1,rep,name=holds,proto3" json:"holds,omitempty"`
+	// Whether there are more after the last one.
+	More bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	// Height of the block after which the list is true.
+	Height        uint64 `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListHoldsResponse) Reset() {
+	*x = ListHoldsResponse{}
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListHoldsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListHoldsResponse) ProtoMessage() {}
+
+func (x *ListHoldsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListHoldsResponse.ProtoReflect.Descriptor instead.
+func (*ListHoldsResponse) Descriptor() ([]byte, []int) {
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ListHoldsResponse) GetHolds() []*Hold {
+	if x != nil {
+		return x.Holds
+	}
+	return nil
+}
+
+func (x *ListHoldsResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *ListHoldsResponse) GetHeight() uint64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+// ListCorridorsRequest asks for the corridors.
+type ListCorridorsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCorridorsRequest) Reset() {
+	*x = ListCorridorsRequest{}
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCorridorsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCorridorsRequest) ProtoMessage() {}
+
+func (x *ListCorridorsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCorridorsRequest.ProtoReflect.Descriptor instead.
+func (*ListCorridorsRequest) Descriptor() ([]byte, []int) {
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{32}
+}
+
+// ListCorridorsResponse holds the corridors.
+type ListCorridorsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One per peer, ascending by genesis hash.
+	Corridors     []*Corridor `protobuf:"bytes,1,rep,name=corridors,proto3" json:"corridors,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCorridorsResponse) Reset() {
+	*x = ListCorridorsResponse{}
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCorridorsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCorridorsResponse) ProtoMessage() {}
+
+func (x *ListCorridorsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCorridorsResponse.ProtoReflect.Descriptor instead.
+func (*ListCorridorsResponse) Descriptor() ([]byte, []int) {
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ListCorridorsResponse) GetCorridors() []*Corridor {
+	if x != nil {
+		return x.Corridors
+	}
+	return nil
+}
+
+// Corridor is what a ledger keeps about a peer.
+type Corridor struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Genesis hash of the peer ledger, 32 bytes.
+	Peer []byte `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	// The peer's name in the terms.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Origin of the peer's checkpoints.
+	Origin string `protobuf:"bytes,3,opt,name=origin,proto3" json:"origin,omitempty"`
+	// Whether new holds may be placed.
+	State CorridorState `protobuf:"varint,4,opt,name=state,proto3,enum=comity.ledger.v1.CorridorState" json:"state,omitempty"`
+	// Why it is frozen or stale, for people; empty when it is active.
+	Why string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
+	// Number of leaves of the peer's log at the last observation, 0 before the first.
+	Size uint64 `protobuf:"varint,6,opt,name=size,proto3" json:"size,omitempty"`
+	// The peer's ledger time at the last observation, in milliseconds since the Unix epoch.
+	PeerMillis uint64 `protobuf:"varint,7,opt,name=peer_millis,json=peerMillis,proto3" json:"peer_millis,omitempty"`
+	// This ledger's time at the last observation, in milliseconds since the Unix epoch; 0 before the first.
+	ObservedMillis uint64 `protobuf:"varint,8,opt,name=observed_millis,json=observedMillis,proto3" json:"observed_millis,omitempty"`
+	// Sum of the size classes of the open holds that count in this corridor, in minor units.
+	InFlight uint64 `protobuf:"varint,9,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	// The most that may be in flight, in minor units.
+	Cap uint64 `protobuf:"varint,10,opt,name=cap,proto3" json:"cap,omitempty"`
+	// The size classes that a hold may have, ascending, in minor units.
+	SizeClasses []uint64 `protobuf:"varint,11,rep,packed,name=size_classes,json=sizeClasses,proto3" json:"size_classes,omitempty"`
+	// How old an observation may be for a new hold, in milliseconds.
+	StaleMillis uint64 `protobuf:"varint,12,opt,name=stale_millis,json=staleMillis,proto3" json:"stale_millis,omitempty"`
+	// Number of late decisions that are booked as claims.
+	Claims uint64 `protobuf:"varint,13,opt,name=claims,proto3" json:"claims,omitempty"`
+	// Canonical bytes of the terms: log key, witnesses, quorum and the peer's policy besides what stands above, as settlement/SPEC.md lays
+	// them out.
+	Terms         []byte `protobuf:"bytes,14,opt,name=terms,proto3" json:"terms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Corridor) Reset() {
+	*x = Corridor{}
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Corridor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Corridor) ProtoMessage() {}
+
+func (x *Corridor) ProtoReflect() protoreflect.Message {
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Corridor.ProtoReflect.Descriptor instead.
+func (*Corridor) Descriptor() ([]byte, []int) {
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *Corridor) GetPeer() []byte {
+	if x != nil {
+		return x.Peer
+	}
+	return nil
+}
+
+func (x *Corridor) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Corridor) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *Corridor) GetState() CorridorState {
+	if x != nil {
+		return x.State
+	}
+	return CorridorState_CORRIDOR_STATE_UNSPECIFIED
+}
+
+func (x *Corridor) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *Corridor) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Corridor) GetPeerMillis() uint64 {
+	if x != nil {
+		return x.PeerMillis
+	}
+	return 0
+}
+
+func (x *Corridor) GetObservedMillis() uint64 {
+	if x != nil {
+		return x.ObservedMillis
+	}
+	return 0
+}
+
+func (x *Corridor) GetInFlight() uint64 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
+func (x *Corridor) GetCap() uint64 {
+	if x != nil {
+		return x.Cap
+	}
+	return 0
+}
+
+func (x *Corridor) GetSizeClasses() []uint64 {
+	if x != nil {
+		return x.SizeClasses
+	}
+	return nil
+}
+
+func (x *Corridor) GetStaleMillis() uint64 {
+	if x != nil {
+		return x.StaleMillis
+	}
+	return 0
+}
+
+func (x *Corridor) GetClaims() uint64 {
+	if x != nil {
+		return x.Claims
+	}
+	return 0
+}
+
+func (x *Corridor) GetTerms() []byte {
+	if x != nil {
+		return x.Terms
+	}
+	return nil
+}
+
 // LookupNullifierRequest holds nullifiers.
 type LookupNullifierRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1307,7 +2570,7 @@ type LookupNullifierRequest struct {
 
 func (x *LookupNullifierRequest) Reset() {
 	*x = LookupNullifierRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[19]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1319,7 +2582,7 @@ func (x *LookupNullifierRequest) String() string {
 func (*LookupNullifierRequest) ProtoMessage() {}
 
 func (x *LookupNullifierRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[19]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1332,7 +2595,7 @@ func (x *LookupNullifierRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupNullifierRequest.ProtoReflect.Descriptor instead.
 func (*LookupNullifierRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{19}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *LookupNullifierRequest) GetNullifiers() [][]byte {
@@ -1353,7 +2616,7 @@ type LookupNullifierResponse struct {
 
 func (x *LookupNullifierResponse) Reset() {
 	*x = LookupNullifierResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[20]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1365,7 +2628,7 @@ func (x *LookupNullifierResponse) String() string {
 func (*LookupNullifierResponse) ProtoMessage() {}
 
 func (x *LookupNullifierResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[20]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1378,7 +2641,7 @@ func (x *LookupNullifierResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupNullifierResponse.ProtoReflect.Descriptor instead.
 func (*LookupNullifierResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{20}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *LookupNullifierResponse) GetResults() []*NullifierStatus {
@@ -1401,7 +2664,7 @@ type NullifierStatus struct {
 
 func (x *NullifierStatus) Reset() {
 	*x = NullifierStatus{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[21]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1413,7 +2676,7 @@ func (x *NullifierStatus) String() string {
 func (*NullifierStatus) ProtoMessage() {}
 
 func (x *NullifierStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[21]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1426,7 +2689,7 @@ func (x *NullifierStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NullifierStatus.ProtoReflect.Descriptor instead.
 func (*NullifierStatus) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{21}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *NullifierStatus) GetSpent() bool {
@@ -1455,7 +2718,7 @@ const file_comity_ledger_v1_ledger_proto_rawDesc = "" +
 	"\x12GetGenesisResponse\x12\x18\n" +
 	"\agenesis\x18\x01 \x01(\fR\agenesis\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\fR\x04hash\"\x12\n" +
-	"\x10GetStatusRequest\"\x86\x03\n" +
+	"\x10GetStatusRequest\"\xe5\x03\n" +
 	"\x11GetStatusResponse\x12\x16\n" +
 	"\x06height\x18\x01 \x01(\x04R\x06height\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x1f\n" +
@@ -1470,7 +2733,17 @@ const file_comity_ledger_v1_ledger_proto_rawDesc = "" +
 	"\twitnesses\x18\t \x03(\v2\x1f.comity.ledger.v1.WitnessStatusR\twitnesses\x12\x18\n" +
 	"\aversion\x18\n" +
 	" \x01(\tR\aversion\x12%\n" +
-	"\x0euptime_seconds\x18\v \x01(\x04R\ruptimeSeconds\"\x87\x01\n" +
+	"\x0euptime_seconds\x18\v \x01(\x04R\ruptimeSeconds\x12\x1d\n" +
+	"\n" +
+	"open_holds\x18\f \x01(\x04R\topenHolds\x12>\n" +
+	"\tcorridors\x18\r \x03(\v2 .comity.ledger.v1.CorridorStatusR\tcorridors\"\xc7\x01\n" +
+	"\x0eCorridorStatus\x12\x12\n" +
+	"\x04peer\x18\x01 \x01(\fR\x04peer\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x125\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x1f.comity.ledger.v1.CorridorStateR\x05state\x12\x1b\n" +
+	"\tin_flight\x18\x04 \x01(\x04R\binFlight\x12\x10\n" +
+	"\x03cap\x18\x05 \x01(\x04R\x03cap\x12'\n" +
+	"\x0fobserved_millis\x18\x06 \x01(\x04R\x0eobservedMillis\"\x87\x01\n" +
 	"\x06Supply\x12\x19\n" +
 	"\basset_id\x18\x01 \x01(\rR\aassetId\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x1a\n" +
@@ -1517,24 +2790,104 @@ const file_comity_ledger_v1_ledger_proto_rawDesc = "" +
 	"\bsegments\x18\x05 \x03(\fR\bsegments\x12\x1e\n" +
 	"\n" +
 	"checkpoint\x18\x06 \x01(\fR\n" +
-	"checkpoint\"r\n" +
+	"checkpoint\"\x86\x01\n" +
 	"\x11GetReceiptRequest\x12!\n" +
 	"\ventry_index\x18\x01 \x01(\x04H\x00R\n" +
 	"entryIndex\x12\x10\n" +
-	"\x02id\x18\x02 \x01(\fH\x00R\x02id\x12\x1f\n" +
+	"\x02id\x18\x02 \x01(\fH\x00R\x02id\x12\x12\n" +
+	"\x03key\x18\x04 \x01(\fH\x00R\x03key\x12\x1f\n" +
 	"\vwait_millis\x18\x03 \x01(\rR\n" +
 	"waitMillisB\a\n" +
 	"\x05entry\"O\n" +
 	"\x12GetReceiptResponse\x12\x18\n" +
 	"\areceipt\x18\x01 \x01(\fR\areceipt\x12\x1f\n" +
 	"\ventry_index\x18\x02 \x01(\x04R\n" +
-	"entryIndex\"\x16\n" +
-	"\x14GetCheckpointRequest\"O\n" +
+	"entryIndex\"p\n" +
+	"\x14GetCheckpointRequest\x12\x19\n" +
+	"\bmin_size\x18\x01 \x01(\x04R\aminSize\x12\x1c\n" +
+	"\twitnesses\x18\x02 \x03(\tR\twitnesses\x12\x1f\n" +
+	"\vwait_millis\x18\x03 \x01(\rR\n" +
+	"waitMillis\"c\n" +
 	"\x15GetCheckpointResponse\x12\x1e\n" +
 	"\n" +
 	"checkpoint\x18\x01 \x01(\fR\n" +
 	"checkpoint\x12\x16\n" +
-	"\x06latest\x18\x02 \x01(\fR\x06latest\"8\n" +
+	"\x06latest\x18\x02 \x01(\fR\x06latest\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x04R\x04size\"2\n" +
+	"\x0fGetEntryRequest\x12\x1f\n" +
+	"\ventry_index\x18\x01 \x01(\x04R\n" +
+	"entryIndex\"@\n" +
+	"\x10GetEntryResponse\x12\x14\n" +
+	"\x05entry\x18\x01 \x01(\fR\x05entry\x12\x16\n" +
+	"\x06height\x18\x02 \x01(\x04R\x06height\"J\n" +
+	"\x13GetInclusionRequest\x12\x1f\n" +
+	"\ventry_index\x18\x01 \x01(\x04R\n" +
+	"entryIndex\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\"*\n" +
+	"\x14GetInclusionResponse\x12\x12\n" +
+	"\x04path\x18\x01 \x03(\fR\x04path\"M\n" +
+	"\x15GetConsistencyRequest\x12\x19\n" +
+	"\bold_size\x18\x01 \x01(\x04R\aoldSize\x12\x19\n" +
+	"\bnew_size\x18\x02 \x01(\x04R\anewSize\",\n" +
+	"\x16GetConsistencyResponse\x12\x12\n" +
+	"\x04path\x18\x01 \x03(\fR\x04path\"<\n" +
+	"\x06HoldId\x12 \n" +
+	"\vtransaction\x18\x01 \x01(\fR\vtransaction\x12\x10\n" +
+	"\x03leg\x18\x02 \x01(\rR\x03leg\"\xc5\x03\n" +
+	"\x04Hold\x12(\n" +
+	"\x02id\x18\x01 \x01(\v2\x18.comity.ledger.v1.HoldIdR\x02id\x12\x1f\n" +
+	"\ventry_index\x18\x02 \x01(\x04R\n" +
+	"entryIndex\x12#\n" +
+	"\rplaced_millis\x18\x03 \x01(\x04R\fplacedMillis\x12\x1e\n" +
+	"\n" +
+	"commitment\x18\x04 \x01(\fR\n" +
+	"commitment\x12+\n" +
+	"\x11return_commitment\x18\x05 \x01(\fR\x10returnCommitment\x12\x1d\n" +
+	"\n" +
+	"size_class\x18\x06 \x01(\x04R\tsizeClass\x12%\n" +
+	"\x0econdition_type\x18\a \x01(\rR\rconditionType\x12\x1c\n" +
+	"\tcondition\x18\b \x01(\fR\tcondition\x12!\n" +
+	"\funtil_millis\x18\t \x01(\x04R\vuntilMillis\x12\x1a\n" +
+	"\battested\x18\n" +
+	" \x03(\rR\battested\x12!\n" +
+	"\fready_millis\x18\v \x01(\x04R\vreadyMillis\x12\x1e\n" +
+	"\n" +
+	"challenged\x18\f \x01(\bR\n" +
+	"challenged\x12\x1a\n" +
+	"\bdocument\x18\r \x01(\fR\bdocument\":\n" +
+	"\x0eGetHoldRequest\x12(\n" +
+	"\x02id\x18\x01 \x01(\v2\x18.comity.ledger.v1.HoldIdR\x02id\"\x9d\x01\n" +
+	"\x0fGetHoldResponse\x12*\n" +
+	"\x04hold\x18\x01 \x01(\v2\x16.comity.ledger.v1.HoldR\x04hold\x127\n" +
+	"\aoutcome\x18\x02 \x01(\x0e2\x1d.comity.ledger.v1.HoldOutcomeR\aoutcome\x12%\n" +
+	"\x0eresolved_index\x18\x03 \x01(\x04R\rresolvedIndex\"X\n" +
+	"\x10ListHoldsRequest\x12.\n" +
+	"\x05after\x18\x01 \x01(\v2\x18.comity.ledger.v1.HoldIdR\x05after\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"m\n" +
+	"\x11ListHoldsResponse\x12,\n" +
+	"\x05holds\x18\x01 \x03(\v2\x16.comity.ledger.v1.HoldR\x05holds\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\x12\x16\n" +
+	"\x06height\x18\x03 \x01(\x04R\x06height\"\x16\n" +
+	"\x14ListCorridorsRequest\"Q\n" +
+	"\x15ListCorridorsResponse\x128\n" +
+	"\tcorridors\x18\x01 \x03(\v2\x1a.comity.ledger.v1.CorridorR\tcorridors\"\x94\x03\n" +
+	"\bCorridor\x12\x12\n" +
+	"\x04peer\x18\x01 \x01(\fR\x04peer\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
+	"\x06origin\x18\x03 \x01(\tR\x06origin\x125\n" +
+	"\x05state\x18\x04 \x01(\x0e2\x1f.comity.ledger.v1.CorridorStateR\x05state\x12\x10\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\x12\x12\n" +
+	"\x04size\x18\x06 \x01(\x04R\x04size\x12\x1f\n" +
+	"\vpeer_millis\x18\a \x01(\x04R\n" +
+	"peerMillis\x12'\n" +
+	"\x0fobserved_millis\x18\b \x01(\x04R\x0eobservedMillis\x12\x1b\n" +
+	"\tin_flight\x18\t \x01(\x04R\binFlight\x12\x10\n" +
+	"\x03cap\x18\n" +
+	" \x01(\x04R\x03cap\x12!\n" +
+	"\fsize_classes\x18\v \x03(\x04R\vsizeClasses\x12!\n" +
+	"\fstale_millis\x18\f \x01(\x04R\vstaleMillis\x12\x16\n" +
+	"\x06claims\x18\r \x01(\x04R\x06claims\x12\x14\n" +
+	"\x05terms\x18\x0e \x01(\fR\x05terms\"8\n" +
 	"\x16LookupNullifierRequest\x12\x1e\n" +
 	"\n" +
 	"nullifiers\x18\x01 \x03(\fR\n" +
@@ -1544,22 +2897,39 @@ const file_comity_ledger_v1_ledger_proto_rawDesc = "" +
 	"\x0fNullifierStatus\x12\x14\n" +
 	"\x05spent\x18\x01 \x01(\bR\x05spent\x12\x1f\n" +
 	"\ventry_index\x18\x02 \x01(\x04R\n" +
-	"entryIndex*T\n" +
+	"entryIndex*\x7f\n" +
+	"\rCorridorState\x12\x1e\n" +
+	"\x1aCORRIDOR_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15CORRIDOR_STATE_ACTIVE\x10\x01\x12\x18\n" +
+	"\x14CORRIDOR_STATE_STALE\x10\x02\x12\x19\n" +
+	"\x15CORRIDOR_STATE_FROZEN\x10\x03*T\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10OUTCOME_ACCEPTED\x10\x01\x12\x1a\n" +
-	"\x16OUTCOME_SETTLED_BEFORE\x10\x022\xd0\x06\n" +
+	"\x16OUTCOME_SETTLED_BEFORE\x10\x02*]\n" +
+	"\vHoldOutcome\x12\x1c\n" +
+	"\x18HOLD_OUTCOME_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13HOLD_OUTCOME_POSTED\x10\x01\x12\x17\n" +
+	"\x13HOLD_OUTCOME_VOIDED\x10\x022\xc2\v\n" +
 	"\rLedgerService\x12e\n" +
 	"\n" +
 	"GetGenesis\x12#.comity.ledger.v1.GetGenesisRequest\x1a$.comity.ledger.v1.GetGenesisResponse\"\f\xf2\xa1\x19\x05\x01\x02\x03\x04\x05\x90\x02\x01\x12`\n" +
 	"\tGetStatus\x12\".comity.ledger.v1.GetStatusRequest\x1a#.comity.ledger.v1.GetStatusResponse\"\n" +
-	"\xf2\xa1\x19\x03\x01\x02\x03\x90\x02\x01\x12V\n" +
-	"\x06Submit\x12\x1f.comity.ledger.v1.SubmitRequest\x1a .comity.ledger.v1.SubmitResponse\"\t\xf2\xa1\x19\x02\x01\x02\x90\x02\x02\x12e\n" +
-	"\vSubmitBatch\x12$.comity.ledger.v1.SubmitBatchRequest\x1a%.comity.ledger.v1.SubmitBatchResponse\"\t\xf2\xa1\x19\x02\x01\x02\x90\x02\x02\x12m\n" +
+	"\xf2\xa1\x19\x03\x01\x02\x03\x90\x02\x01\x12W\n" +
+	"\x06Submit\x12\x1f.comity.ledger.v1.SubmitRequest\x1a .comity.ledger.v1.SubmitResponse\"\n" +
+	"\xf2\xa1\x19\x03\x01\x02\x05\x90\x02\x02\x12f\n" +
+	"\vSubmitBatch\x12$.comity.ledger.v1.SubmitBatchRequest\x1a%.comity.ledger.v1.SubmitBatchResponse\"\n" +
+	"\xf2\xa1\x19\x03\x01\x02\x05\x90\x02\x02\x12m\n" +
 	"\fStreamBlocks\x12%.comity.ledger.v1.StreamBlocksRequest\x1a&.comity.ledger.v1.StreamBlocksResponse\"\f\xf2\xa1\x19\x05\x01\x02\x03\x04\x05\x90\x02\x010\x01\x12d\n" +
 	"\n" +
 	"GetReceipt\x12#.comity.ledger.v1.GetReceiptRequest\x1a$.comity.ledger.v1.GetReceiptResponse\"\v\xf2\xa1\x19\x04\x01\x02\x03\x05\x90\x02\x01\x12n\n" +
-	"\rGetCheckpoint\x12&.comity.ledger.v1.GetCheckpointRequest\x1a'.comity.ledger.v1.GetCheckpointResponse\"\f\xf2\xa1\x19\x05\x01\x02\x03\x04\x05\x90\x02\x01\x12r\n" +
+	"\rGetCheckpoint\x12&.comity.ledger.v1.GetCheckpointRequest\x1a'.comity.ledger.v1.GetCheckpointResponse\"\f\xf2\xa1\x19\x05\x01\x02\x03\x04\x05\x90\x02\x01\x12_\n" +
+	"\bGetEntry\x12!.comity.ledger.v1.GetEntryRequest\x1a\".comity.ledger.v1.GetEntryResponse\"\f\xf2\xa1\x19\x05\x01\x02\x03\x04\x05\x90\x02\x01\x12k\n" +
+	"\fGetInclusion\x12%.comity.ledger.v1.GetInclusionRequest\x1a&.comity.ledger.v1.GetInclusionResponse\"\f\xf2\xa1\x19\x05\x01\x02\x03\x04\x05\x90\x02\x01\x12q\n" +
+	"\x0eGetConsistency\x12'.comity.ledger.v1.GetConsistencyRequest\x1a(.comity.ledger.v1.GetConsistencyResponse\"\f\xf2\xa1\x19\x05\x01\x02\x03\x04\x05\x90\x02\x01\x12[\n" +
+	"\aGetHold\x12 .comity.ledger.v1.GetHoldRequest\x1a!.comity.ledger.v1.GetHoldResponse\"\v\xf2\xa1\x19\x04\x01\x02\x03\x05\x90\x02\x01\x12a\n" +
+	"\tListHolds\x12\".comity.ledger.v1.ListHoldsRequest\x1a#.comity.ledger.v1.ListHoldsResponse\"\v\xf2\xa1\x19\x04\x01\x02\x03\x05\x90\x02\x01\x12m\n" +
+	"\rListCorridors\x12&.comity.ledger.v1.ListCorridorsRequest\x1a'.comity.ledger.v1.ListCorridorsResponse\"\v\xf2\xa1\x19\x04\x01\x02\x03\x05\x90\x02\x01\x12r\n" +
 	"\x0fLookupNullifier\x12(.comity.ledger.v1.LookupNullifierRequest\x1a).comity.ledger.v1.LookupNullifierResponse\"\n" +
 	"\xf2\xa1\x19\x03\x01\x02\x03\x90\x02\x01B\xca\x01\n" +
 	"\x14com.comity.ledger.v1B\vLedgerProtoP\x01ZCgithub.com/comity-ledger/comity/proto/gen/comity/ledger/v1;ledgerv1\xa2\x02\x03CLX\xaa\x02\x10Comity.Ledger.V1\xca\x02\x10Comity\\Ledger\\V1\xe2\x02\x1cComity\\Ledger\\V1\\GPBMetadata\xea\x02\x12Comity::Ledger::V1b\x06proto3"
@@ -1576,64 +2946,104 @@ func file_comity_ledger_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_comity_ledger_v1_ledger_proto_rawDescData
 }
 
-var file_comity_ledger_v1_ledger_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_comity_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_comity_ledger_v1_ledger_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_comity_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_comity_ledger_v1_ledger_proto_goTypes = []any{
-	(Outcome)(0),                    // 0: comity.ledger.v1.Outcome
-	(*ErrorDetail)(nil),             // 1: comity.ledger.v1.ErrorDetail
-	(*GetGenesisRequest)(nil),       // 2: comity.ledger.v1.GetGenesisRequest
-	(*GetGenesisResponse)(nil),      // 3: comity.ledger.v1.GetGenesisResponse
-	(*GetStatusRequest)(nil),        // 4: comity.ledger.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),       // 5: comity.ledger.v1.GetStatusResponse
-	(*Supply)(nil),                  // 6: comity.ledger.v1.Supply
-	(*WitnessStatus)(nil),           // 7: comity.ledger.v1.WitnessStatus
-	(*SubmitRequest)(nil),           // 8: comity.ledger.v1.SubmitRequest
-	(*SubmitResponse)(nil),          // 9: comity.ledger.v1.SubmitResponse
-	(*SubmitBatchRequest)(nil),      // 10: comity.ledger.v1.SubmitBatchRequest
-	(*SubmitBatchResponse)(nil),     // 11: comity.ledger.v1.SubmitBatchResponse
-	(*SubmitResult)(nil),            // 12: comity.ledger.v1.SubmitResult
-	(*StreamBlocksRequest)(nil),     // 13: comity.ledger.v1.StreamBlocksRequest
-	(*StreamBlocksResponse)(nil),    // 14: comity.ledger.v1.StreamBlocksResponse
-	(*Block)(nil),                   // 15: comity.ledger.v1.Block
-	(*GetReceiptRequest)(nil),       // 16: comity.ledger.v1.GetReceiptRequest
-	(*GetReceiptResponse)(nil),      // 17: comity.ledger.v1.GetReceiptResponse
-	(*GetCheckpointRequest)(nil),    // 18: comity.ledger.v1.GetCheckpointRequest
-	(*GetCheckpointResponse)(nil),   // 19: comity.ledger.v1.GetCheckpointResponse
-	(*LookupNullifierRequest)(nil),  // 20: comity.ledger.v1.LookupNullifierRequest
-	(*LookupNullifierResponse)(nil), // 21: comity.ledger.v1.LookupNullifierResponse
-	(*NullifierStatus)(nil),         // 22: comity.ledger.v1.NullifierStatus
+	(CorridorState)(0),              // 0: comity.ledger.v1.CorridorState
+	(Outcome)(0),                    // 1: comity.ledger.v1.Outcome
+	(HoldOutcome)(0),                // 2: comity.ledger.v1.HoldOutcome
+	(*ErrorDetail)(nil),             // 3: comity.ledger.v1.ErrorDetail
+	(*GetGenesisRequest)(nil),       // 4: comity.ledger.v1.GetGenesisRequest
+	(*GetGenesisResponse)(nil),      // 5: comity.ledger.v1.GetGenesisResponse
+	(*GetStatusRequest)(nil),        // 6: comity.ledger.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),       // 7: comity.ledger.v1.GetStatusResponse
+	(*CorridorStatus)(nil),          // 8: comity.ledger.v1.CorridorStatus
+	(*Supply)(nil),                  // 9: comity.ledger.v1.Supply
+	(*WitnessStatus)(nil),           // 10: comity.ledger.v1.WitnessStatus
+	(*SubmitRequest)(nil),           // 11: comity.ledger.v1.SubmitRequest
+	(*SubmitResponse)(nil),          // 12: comity.ledger.v1.SubmitResponse
+	(*SubmitBatchRequest)(nil),      // 13: comity.ledger.v1.SubmitBatchRequest
+	(*SubmitBatchResponse)(nil),     // 14: comity.ledger.v1.SubmitBatchResponse
+	(*SubmitResult)(nil),            // 15: comity.ledger.v1.SubmitResult
+	(*StreamBlocksRequest)(nil),     // 16: comity.ledger.v1.StreamBlocksRequest
+	(*StreamBlocksResponse)(nil),    // 17: comity.ledger.v1.StreamBlocksResponse
+	(*Block)(nil),                   // 18: comity.ledger.v1.Block
+	(*GetReceiptRequest)(nil),       // 19: comity.ledger.v1.GetReceiptRequest
+	(*GetReceiptResponse)(nil),      // 20: comity.ledger.v1.GetReceiptResponse
+	(*GetCheckpointRequest)(nil),    // 21: comity.ledger.v1.GetCheckpointRequest
+	(*GetCheckpointResponse)(nil),   // 22: comity.ledger.v1.GetCheckpointResponse
+	(*GetEntryRequest)(nil),         // 23: comity.ledger.v1.GetEntryRequest
+	(*GetEntryResponse)(nil),        // 24: comity.ledger.v1.GetEntryResponse
+	(*GetInclusionRequest)(nil),     // 25: comity.ledger.v1.GetInclusionRequest
+	(*GetInclusionResponse)(nil),    // 26: comity.ledger.v1.GetInclusionResponse
+	(*GetConsistencyRequest)(nil),   // 27: comity.ledger.v1.GetConsistencyRequest
+	(*GetConsistencyResponse)(nil),  // 28: comity.ledger.v1.GetConsistencyResponse
+	(*HoldId)(nil),                  // 29: comity.ledger.v1.HoldId
+	(*Hold)(nil),                    // 30: comity.ledger.v1.Hold
+	(*GetHoldRequest)(nil),          // 31: comity.ledger.v1.GetHoldRequest
+	(*GetHoldResponse)(nil),         // 32: comity.ledger.v1.GetHoldResponse
+	(*ListHoldsRequest)(nil),        // 33: comity.ledger.v1.ListHoldsRequest
+	(*ListHoldsResponse)(nil),       // 34: comity.ledger.v1.ListHoldsResponse
+	(*ListCorridorsRequest)(nil),    // 35: comity.ledger.v1.ListCorridorsRequest
+	(*ListCorridorsResponse)(nil),   // 36: comity.ledger.v1.ListCorridorsResponse
+	(*Corridor)(nil),                // 37: comity.ledger.v1.Corridor
+	(*LookupNullifierRequest)(nil),  // 38: comity.ledger.v1.LookupNullifierRequest
+	(*LookupNullifierResponse)(nil), // 39: comity.ledger.v1.LookupNullifierResponse
+	(*NullifierStatus)(nil),         // 40: comity.ledger.v1.NullifierStatus
 }
 var file_comity_ledger_v1_ledger_proto_depIdxs = []int32{
-	6,  // 0: comity.ledger.v1.GetStatusResponse.supply:type_name -> comity.ledger.v1.Supply
-	7,  // 1: comity.ledger.v1.GetStatusResponse.witnesses:type_name -> comity.ledger.v1.WitnessStatus
-	0,  // 2: comity.ledger.v1.SubmitResponse.outcome:type_name -> comity.ledger.v1.Outcome
-	8,  // 3: comity.ledger.v1.SubmitBatchRequest.entries:type_name -> comity.ledger.v1.SubmitRequest
-	12, // 4: comity.ledger.v1.SubmitBatchResponse.results:type_name -> comity.ledger.v1.SubmitResult
-	9,  // 5: comity.ledger.v1.SubmitResult.accepted:type_name -> comity.ledger.v1.SubmitResponse
-	1,  // 6: comity.ledger.v1.SubmitResult.refused:type_name -> comity.ledger.v1.ErrorDetail
-	15, // 7: comity.ledger.v1.StreamBlocksResponse.block:type_name -> comity.ledger.v1.Block
-	22, // 8: comity.ledger.v1.LookupNullifierResponse.results:type_name -> comity.ledger.v1.NullifierStatus
-	2,  // 9: comity.ledger.v1.LedgerService.GetGenesis:input_type -> comity.ledger.v1.GetGenesisRequest
-	4,  // 10: comity.ledger.v1.LedgerService.GetStatus:input_type -> comity.ledger.v1.GetStatusRequest
-	8,  // 11: comity.ledger.v1.LedgerService.Submit:input_type -> comity.ledger.v1.SubmitRequest
-	10, // 12: comity.ledger.v1.LedgerService.SubmitBatch:input_type -> comity.ledger.v1.SubmitBatchRequest
-	13, // 13: comity.ledger.v1.LedgerService.StreamBlocks:input_type -> comity.ledger.v1.StreamBlocksRequest
-	16, // 14: comity.ledger.v1.LedgerService.GetReceipt:input_type -> comity.ledger.v1.GetReceiptRequest
-	18, // 15: comity.ledger.v1.LedgerService.GetCheckpoint:input_type -> comity.ledger.v1.GetCheckpointRequest
-	20, // 16: comity.ledger.v1.LedgerService.LookupNullifier:input_type -> comity.ledger.v1.LookupNullifierRequest
-	3,  // 17: comity.ledger.v1.LedgerService.GetGenesis:output_type -> comity.ledger.v1.GetGenesisResponse
-	5,  // 18: comity.ledger.v1.LedgerService.GetStatus:output_type -> comity.ledger.v1.GetStatusResponse
-	9,  // 19: comity.ledger.v1.LedgerService.Submit:output_type -> comity.ledger.v1.SubmitResponse
-	11, // 20: comity.ledger.v1.LedgerService.SubmitBatch:output_type -> comity.ledger.v1.SubmitBatchResponse
-	14, // 21: comity.ledger.v1.LedgerService.StreamBlocks:output_type -> comity.ledger.v1.StreamBlocksResponse
-	17, // 22: comity.ledger.v1.LedgerService.GetReceipt:output_type -> comity.ledger.v1.GetReceiptResponse
-	19, // 23: comity.ledger.v1.LedgerService.GetCheckpoint:output_type -> comity.ledger.v1.GetCheckpointResponse
-	21, // 24: comity.ledger.v1.LedgerService.LookupNullifier:output_type -> comity.ledger.v1.LookupNullifierResponse
-	17, // [17:25] is the sub-list for method output_type
-	9,  // [9:17] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	9,  // 0: comity.ledger.v1.GetStatusResponse.supply:type_name -> comity.ledger.v1.Supply
+	10, // 1: comity.ledger.v1.GetStatusResponse.witnesses:type_name -> comity.ledger.v1.WitnessStatus
+	8,  // 2: comity.ledger.v1.GetStatusResponse.corridors:type_name -> comity.ledger.v1.CorridorStatus
+	0,  // 3: comity.ledger.v1.CorridorStatus.state:type_name -> comity.ledger.v1.CorridorState
+	1,  // 4: comity.ledger.v1.SubmitResponse.outcome:type_name -> comity.ledger.v1.Outcome
+	11, // 5: comity.ledger.v1.SubmitBatchRequest.entries:type_name -> comity.ledger.v1.SubmitRequest
+	15, // 6: comity.ledger.v1.SubmitBatchResponse.results:type_name -> comity.ledger.v1.SubmitResult
+	12, // 7: comity.ledger.v1.SubmitResult.accepted:type_name -> comity.ledger.v1.SubmitResponse
+	3,  // 8: comity.ledger.v1.SubmitResult.refused:type_name -> comity.ledger.v1.ErrorDetail
+	18, // 9: comity.ledger.v1.StreamBlocksResponse.block:type_name -> comity.ledger.v1.Block
+	29, // 10: comity.ledger.v1.Hold.id:type_name -> comity.ledger.v1.HoldId
+	29, // 11: comity.ledger.v1.GetHoldRequest.id:type_name -> comity.ledger.v1.HoldId
+	30, // 12: comity.ledger.v1.GetHoldResponse.hold:type_name -> comity.ledger.v1.Hold
+	2,  // 13: comity.ledger.v1.GetHoldResponse.outcome:type_name -> comity.ledger.v1.HoldOutcome
+	29, // 14: comity.ledger.v1.ListHoldsRequest.after:type_name -> comity.ledger.v1.HoldId
+	30, // 15: comity.ledger.v1.ListHoldsResponse.holds:type_name -> comity.ledger.v1.Hold
+	37, // 16: comity.ledger.v1.ListCorridorsResponse.corridors:type_name -> comity.ledger.v1.Corridor
+	0,  // 17: comity.ledger.v1.Corridor.state:type_name -> comity.ledger.v1.CorridorState
+	40, // 18: comity.ledger.v1.LookupNullifierResponse.results:type_name -> comity.ledger.v1.NullifierStatus
+	4,  // 19: comity.ledger.v1.LedgerService.GetGenesis:input_type -> comity.ledger.v1.GetGenesisRequest
+	6,  // 20: comity.ledger.v1.LedgerService.GetStatus:input_type -> comity.ledger.v1.GetStatusRequest
+	11, // 21: comity.ledger.v1.LedgerService.Submit:input_type -> comity.ledger.v1.SubmitRequest
+	13, // 22: comity.ledger.v1.LedgerService.SubmitBatch:input_type -> comity.ledger.v1.SubmitBatchRequest
+	16, // 23: comity.ledger.v1.LedgerService.StreamBlocks:input_type -> comity.ledger.v1.StreamBlocksRequest
+	19, // 24: comity.ledger.v1.LedgerService.GetReceipt:input_type -> comity.ledger.v1.GetReceiptRequest
+	21, // 25: comity.ledger.v1.LedgerService.GetCheckpoint:input_type -> comity.ledger.v1.GetCheckpointRequest
+	23, // 26: comity.ledger.v1.LedgerService.GetEntry:input_type -> comity.ledger.v1.GetEntryRequest
+	25, // 27: comity.ledger.v1.LedgerService.GetInclusion:input_type -> comity.ledger.v1.GetInclusionRequest
+	27, // 28: comity.ledger.v1.LedgerService.GetConsistency:input_type -> comity.ledger.v1.GetConsistencyRequest
+	31, // 29: comity.ledger.v1.LedgerService.GetHold:input_type -> comity.ledger.v1.GetHoldRequest
+	33, // 30: comity.ledger.v1.LedgerService.ListHolds:input_type -> comity.ledger.v1.ListHoldsRequest
+	35, // 31: comity.ledger.v1.LedgerService.ListCorridors:input_type -> comity.ledger.v1.ListCorridorsRequest
+	38, // 32: comity.ledger.v1.LedgerService.LookupNullifier:input_type -> comity.ledger.v1.LookupNullifierRequest
+	5,  // 33: comity.ledger.v1.LedgerService.GetGenesis:output_type -> comity.ledger.v1.GetGenesisResponse
+	7,  // 34: comity.ledger.v1.LedgerService.GetStatus:output_type -> comity.ledger.v1.GetStatusResponse
+	12, // 35: comity.ledger.v1.LedgerService.Submit:output_type -> comity.ledger.v1.SubmitResponse
+	14, // 36: comity.ledger.v1.LedgerService.SubmitBatch:output_type -> comity.ledger.v1.SubmitBatchResponse
+	17, // 37: comity.ledger.v1.LedgerService.StreamBlocks:output_type -> comity.ledger.v1.StreamBlocksResponse
+	20, // 38: comity.ledger.v1.LedgerService.GetReceipt:output_type -> comity.ledger.v1.GetReceiptResponse
+	22, // 39: comity.ledger.v1.LedgerService.GetCheckpoint:output_type -> comity.ledger.v1.GetCheckpointResponse
+	24, // 40: comity.ledger.v1.LedgerService.GetEntry:output_type -> comity.ledger.v1.GetEntryResponse
+	26, // 41: comity.ledger.v1.LedgerService.GetInclusion:output_type -> comity.ledger.v1.GetInclusionResponse
+	28, // 42: comity.ledger.v1.LedgerService.GetConsistency:output_type -> comity.ledger.v1.GetConsistencyResponse
+	32, // 43: comity.ledger.v1.LedgerService.GetHold:output_type -> comity.ledger.v1.GetHoldResponse
+	34, // 44: comity.ledger.v1.LedgerService.ListHolds:output_type -> comity.ledger.v1.ListHoldsResponse
+	36, // 45: comity.ledger.v1.LedgerService.ListCorridors:output_type -> comity.ledger.v1.ListCorridorsResponse
+	39, // 46: comity.ledger.v1.LedgerService.LookupNullifier:output_type -> comity.ledger.v1.LookupNullifierResponse
+	33, // [33:47] is the sub-list for method output_type
+	19, // [19:33] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_comity_ledger_v1_ledger_proto_init() }
@@ -1641,21 +3051,22 @@ func file_comity_ledger_v1_ledger_proto_init() {
 	if File_comity_ledger_v1_ledger_proto != nil {
 		return
 	}
-	file_comity_ledger_v1_ledger_proto_msgTypes[11].OneofWrappers = []any{
+	file_comity_ledger_v1_ledger_proto_msgTypes[12].OneofWrappers = []any{
 		(*SubmitResult_Accepted)(nil),
 		(*SubmitResult_Refused)(nil),
 	}
-	file_comity_ledger_v1_ledger_proto_msgTypes[15].OneofWrappers = []any{
+	file_comity_ledger_v1_ledger_proto_msgTypes[16].OneofWrappers = []any{
 		(*GetReceiptRequest_EntryIndex)(nil),
 		(*GetReceiptRequest_Id)(nil),
+		(*GetReceiptRequest_Key)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_comity_ledger_v1_ledger_proto_rawDesc), len(file_comity_ledger_v1_ledger_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   22,
+			NumEnums:      3,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -55,6 +55,21 @@ const (
 	// LedgerServiceGetCheckpointProcedure is the fully-qualified name of the LedgerService's
 	// GetCheckpoint RPC.
 	LedgerServiceGetCheckpointProcedure = "/comity.ledger.v1.LedgerService/GetCheckpoint"
+	// LedgerServiceGetEntryProcedure is the fully-qualified name of the LedgerService's GetEntry RPC.
+	LedgerServiceGetEntryProcedure = "/comity.ledger.v1.LedgerService/GetEntry"
+	// LedgerServiceGetInclusionProcedure is the fully-qualified name of the LedgerService's
+	// GetInclusion RPC.
+	LedgerServiceGetInclusionProcedure = "/comity.ledger.v1.LedgerService/GetInclusion"
+	// LedgerServiceGetConsistencyProcedure is the fully-qualified name of the LedgerService's
+	// GetConsistency RPC.
+	LedgerServiceGetConsistencyProcedure = "/comity.ledger.v1.LedgerService/GetConsistency"
+	// LedgerServiceGetHoldProcedure is the fully-qualified name of the LedgerService's GetHold RPC.
+	LedgerServiceGetHoldProcedure = "/comity.ledger.v1.LedgerService/GetHold"
+	// LedgerServiceListHoldsProcedure is the fully-qualified name of the LedgerService's ListHolds RPC.
+	LedgerServiceListHoldsProcedure = "/comity.ledger.v1.LedgerService/ListHolds"
+	// LedgerServiceListCorridorsProcedure is the fully-qualified name of the LedgerService's
+	// ListCorridors RPC.
+	LedgerServiceListCorridorsProcedure = "/comity.ledger.v1.LedgerService/ListCorridors"
 	// LedgerServiceLookupNullifierProcedure is the fully-qualified name of the LedgerService's
 	// LookupNullifier RPC.
 	LedgerServiceLookupNullifierProcedure = "/comity.ledger.v1.LedgerService/LookupNullifier"
@@ -67,7 +82,8 @@ type LedgerServiceClient interface {
 	// GetStatus returns where the ledger stands and how it is doing. It is the node's word and proves nothing.
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
 	// Submit asks the ledger to accept one entry and answers once it is durable. Submitting the same entry again is safe: it
-	// answers with the first acceptance. After a lost answer, send the same bytes again.
+	// answers with the first acceptance. After a lost answer, send the same bytes again. A caller that is a peer and nothing else
+	// submits what relays: resolve, attest, amend, observe and evidence entries.
 	Submit(context.Context, *v1.SubmitRequest) (*v1.SubmitResponse, error)
 	// SubmitBatch submits up to 1024 entries in one call. Each is accepted or refused on its own; the results stand in the order of
 	// the request.
@@ -76,10 +92,24 @@ type LedgerServiceClient interface {
 	StreamBlocks(context.Context, *v1.StreamBlocksRequest) (*connect.ServerStreamForClient[v1.StreamBlocksResponse], error)
 	// GetReceipt returns the receipt of an accepted entry, waiting for it to become final.
 	GetReceipt(context.Context, *v1.GetReceiptRequest) (*v1.GetReceiptResponse, error)
-	// GetCheckpoint returns the newest checkpoints.
+	// GetCheckpoint returns the newest checkpoints. It waits where the request asks for one that does not exist yet, so that a relayer
+	// learns of new final entries without polling.
 	GetCheckpoint(context.Context, *v1.GetCheckpointRequest) (*v1.GetCheckpointResponse, error)
+	// GetEntry returns the leaf at a log index.
+	GetEntry(context.Context, *v1.GetEntryRequest) (*v1.GetEntryResponse, error)
+	// GetInclusion returns the path from a leaf to the root of the log's first `size` leaves, for any size up to the durable head. A
+	// ledger that observed this one at that size can check the leaf by it.
+	GetInclusion(context.Context, *v1.GetInclusionRequest) (*v1.GetInclusionResponse, error)
+	// GetConsistency returns the proof that the log at a size grew from the log at a smaller one.
+	GetConsistency(context.Context, *v1.GetConsistencyRequest) (*v1.GetConsistencyResponse, error)
+	// GetHold returns a hold: what it waits for while it is open, and which entry decided it afterwards.
+	GetHold(context.Context, *v1.GetHoldRequest) (*v1.GetHoldResponse, error)
+	// ListHolds returns the open holds in ascending order of their ids, a page at a time.
+	ListHolds(context.Context, *v1.ListHoldsRequest) (*v1.ListHoldsResponse, error)
+	// ListCorridors returns what this ledger keeps about each of its peers.
+	ListCorridors(context.Context, *v1.ListCorridorsRequest) (*v1.ListCorridorsResponse, error)
 	// LookupNullifier tells for each of up to 1024 nullifiers whether a durable entry spent it, and which one. A wallet that lost an
-	// answer learns from it what became of a payment.
+	// answer learns from it what became of a payment. The keys of holds, attestations and documents are looked up in the same way.
 	LookupNullifier(context.Context, *v1.LookupNullifierRequest) (*v1.LookupNullifierResponse, error)
 }
 
@@ -143,6 +173,48 @@ func NewLedgerServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		getEntry: connect.NewClient[v1.GetEntryRequest, v1.GetEntryResponse](
+			httpClient,
+			baseURL+LedgerServiceGetEntryProcedure,
+			connect.WithSchema(ledgerServiceMethods.ByName("GetEntry")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		getInclusion: connect.NewClient[v1.GetInclusionRequest, v1.GetInclusionResponse](
+			httpClient,
+			baseURL+LedgerServiceGetInclusionProcedure,
+			connect.WithSchema(ledgerServiceMethods.ByName("GetInclusion")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		getConsistency: connect.NewClient[v1.GetConsistencyRequest, v1.GetConsistencyResponse](
+			httpClient,
+			baseURL+LedgerServiceGetConsistencyProcedure,
+			connect.WithSchema(ledgerServiceMethods.ByName("GetConsistency")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		getHold: connect.NewClient[v1.GetHoldRequest, v1.GetHoldResponse](
+			httpClient,
+			baseURL+LedgerServiceGetHoldProcedure,
+			connect.WithSchema(ledgerServiceMethods.ByName("GetHold")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		listHolds: connect.NewClient[v1.ListHoldsRequest, v1.ListHoldsResponse](
+			httpClient,
+			baseURL+LedgerServiceListHoldsProcedure,
+			connect.WithSchema(ledgerServiceMethods.ByName("ListHolds")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		listCorridors: connect.NewClient[v1.ListCorridorsRequest, v1.ListCorridorsResponse](
+			httpClient,
+			baseURL+LedgerServiceListCorridorsProcedure,
+			connect.WithSchema(ledgerServiceMethods.ByName("ListCorridors")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 		lookupNullifier: connect.NewClient[v1.LookupNullifierRequest, v1.LookupNullifierResponse](
 			httpClient,
 			baseURL+LedgerServiceLookupNullifierProcedure,
@@ -162,6 +234,12 @@ type ledgerServiceClient struct {
 	streamBlocks    *connect.Client[v1.StreamBlocksRequest, v1.StreamBlocksResponse]
 	getReceipt      *connect.Client[v1.GetReceiptRequest, v1.GetReceiptResponse]
 	getCheckpoint   *connect.Client[v1.GetCheckpointRequest, v1.GetCheckpointResponse]
+	getEntry        *connect.Client[v1.GetEntryRequest, v1.GetEntryResponse]
+	getInclusion    *connect.Client[v1.GetInclusionRequest, v1.GetInclusionResponse]
+	getConsistency  *connect.Client[v1.GetConsistencyRequest, v1.GetConsistencyResponse]
+	getHold         *connect.Client[v1.GetHoldRequest, v1.GetHoldResponse]
+	listHolds       *connect.Client[v1.ListHoldsRequest, v1.ListHoldsResponse]
+	listCorridors   *connect.Client[v1.ListCorridorsRequest, v1.ListCorridorsResponse]
 	lookupNullifier *connect.Client[v1.LookupNullifierRequest, v1.LookupNullifierResponse]
 }
 
@@ -224,6 +302,60 @@ func (c *ledgerServiceClient) GetCheckpoint(ctx context.Context, req *v1.GetChec
 	return nil, err
 }
 
+// GetEntry calls comity.ledger.v1.LedgerService.GetEntry.
+func (c *ledgerServiceClient) GetEntry(ctx context.Context, req *v1.GetEntryRequest) (*v1.GetEntryResponse, error) {
+	response, err := c.getEntry.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// GetInclusion calls comity.ledger.v1.LedgerService.GetInclusion.
+func (c *ledgerServiceClient) GetInclusion(ctx context.Context, req *v1.GetInclusionRequest) (*v1.GetInclusionResponse, error) {
+	response, err := c.getInclusion.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// GetConsistency calls comity.ledger.v1.LedgerService.GetConsistency.
+func (c *ledgerServiceClient) GetConsistency(ctx context.Context, req *v1.GetConsistencyRequest) (*v1.GetConsistencyResponse, error) {
+	response, err := c.getConsistency.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// GetHold calls comity.ledger.v1.LedgerService.GetHold.
+func (c *ledgerServiceClient) GetHold(ctx context.Context, req *v1.GetHoldRequest) (*v1.GetHoldResponse, error) {
+	response, err := c.getHold.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListHolds calls comity.ledger.v1.LedgerService.ListHolds.
+func (c *ledgerServiceClient) ListHolds(ctx context.Context, req *v1.ListHoldsRequest) (*v1.ListHoldsResponse, error) {
+	response, err := c.listHolds.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListCorridors calls comity.ledger.v1.LedgerService.ListCorridors.
+func (c *ledgerServiceClient) ListCorridors(ctx context.Context, req *v1.ListCorridorsRequest) (*v1.ListCorridorsResponse, error) {
+	response, err := c.listCorridors.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // LookupNullifier calls comity.ledger.v1.LedgerService.LookupNullifier.
 func (c *ledgerServiceClient) LookupNullifier(ctx context.Context, req *v1.LookupNullifierRequest) (*v1.LookupNullifierResponse, error) {
 	response, err := c.lookupNullifier.CallUnary(ctx, connect.NewRequest(req))
@@ -240,7 +372,8 @@ type LedgerServiceHandler interface {
 	// GetStatus returns where the ledger stands and how it is doing. It is the node's word and proves nothing.
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
 	// Submit asks the ledger to accept one entry and answers once it is durable. Submitting the same entry again is safe: it
-	// answers with the first acceptance. After a lost answer, send the same bytes again.
+	// answers with the first acceptance. After a lost answer, send the same bytes again. A caller that is a peer and nothing else
+	// submits what relays: resolve, attest, amend, observe and evidence entries.
 	Submit(context.Context, *v1.SubmitRequest) (*v1.SubmitResponse, error)
 	// SubmitBatch submits up to 1024 entries in one call. Each is accepted or refused on its own; the results stand in the order of
 	// the request.
@@ -249,10 +382,24 @@ type LedgerServiceHandler interface {
 	StreamBlocks(context.Context, *v1.StreamBlocksRequest, *connect.ServerStream[v1.StreamBlocksResponse]) error
 	// GetReceipt returns the receipt of an accepted entry, waiting for it to become final.
 	GetReceipt(context.Context, *v1.GetReceiptRequest) (*v1.GetReceiptResponse, error)
-	// GetCheckpoint returns the newest checkpoints.
+	// GetCheckpoint returns the newest checkpoints. It waits where the request asks for one that does not exist yet, so that a relayer
+	// learns of new final entries without polling.
 	GetCheckpoint(context.Context, *v1.GetCheckpointRequest) (*v1.GetCheckpointResponse, error)
+	// GetEntry returns the leaf at a log index.
+	GetEntry(context.Context, *v1.GetEntryRequest) (*v1.GetEntryResponse, error)
+	// GetInclusion returns the path from a leaf to the root of the log's first `size` leaves, for any size up to the durable head. A
+	// ledger that observed this one at that size can check the leaf by it.
+	GetInclusion(context.Context, *v1.GetInclusionRequest) (*v1.GetInclusionResponse, error)
+	// GetConsistency returns the proof that the log at a size grew from the log at a smaller one.
+	GetConsistency(context.Context, *v1.GetConsistencyRequest) (*v1.GetConsistencyResponse, error)
+	// GetHold returns a hold: what it waits for while it is open, and which entry decided it afterwards.
+	GetHold(context.Context, *v1.GetHoldRequest) (*v1.GetHoldResponse, error)
+	// ListHolds returns the open holds in ascending order of their ids, a page at a time.
+	ListHolds(context.Context, *v1.ListHoldsRequest) (*v1.ListHoldsResponse, error)
+	// ListCorridors returns what this ledger keeps about each of its peers.
+	ListCorridors(context.Context, *v1.ListCorridorsRequest) (*v1.ListCorridorsResponse, error)
 	// LookupNullifier tells for each of up to 1024 nullifiers whether a durable entry spent it, and which one. A wallet that lost an
-	// answer learns from it what became of a payment.
+	// answer learns from it what became of a payment. The keys of holds, attestations and documents are looked up in the same way.
 	LookupNullifier(context.Context, *v1.LookupNullifierRequest) (*v1.LookupNullifierResponse, error)
 }
 
@@ -312,6 +459,48 @@ func NewLedgerServiceHandler(svc LedgerServiceHandler, opts ...connect.HandlerOp
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	ledgerServiceGetEntryHandler := connect.NewUnaryHandlerSimple(
+		LedgerServiceGetEntryProcedure,
+		svc.GetEntry,
+		connect.WithSchema(ledgerServiceMethods.ByName("GetEntry")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	ledgerServiceGetInclusionHandler := connect.NewUnaryHandlerSimple(
+		LedgerServiceGetInclusionProcedure,
+		svc.GetInclusion,
+		connect.WithSchema(ledgerServiceMethods.ByName("GetInclusion")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	ledgerServiceGetConsistencyHandler := connect.NewUnaryHandlerSimple(
+		LedgerServiceGetConsistencyProcedure,
+		svc.GetConsistency,
+		connect.WithSchema(ledgerServiceMethods.ByName("GetConsistency")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	ledgerServiceGetHoldHandler := connect.NewUnaryHandlerSimple(
+		LedgerServiceGetHoldProcedure,
+		svc.GetHold,
+		connect.WithSchema(ledgerServiceMethods.ByName("GetHold")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	ledgerServiceListHoldsHandler := connect.NewUnaryHandlerSimple(
+		LedgerServiceListHoldsProcedure,
+		svc.ListHolds,
+		connect.WithSchema(ledgerServiceMethods.ByName("ListHolds")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	ledgerServiceListCorridorsHandler := connect.NewUnaryHandlerSimple(
+		LedgerServiceListCorridorsProcedure,
+		svc.ListCorridors,
+		connect.WithSchema(ledgerServiceMethods.ByName("ListCorridors")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	ledgerServiceLookupNullifierHandler := connect.NewUnaryHandlerSimple(
 		LedgerServiceLookupNullifierProcedure,
 		svc.LookupNullifier,
@@ -335,6 +524,18 @@ func NewLedgerServiceHandler(svc LedgerServiceHandler, opts ...connect.HandlerOp
 			ledgerServiceGetReceiptHandler.ServeHTTP(w, r)
 		case LedgerServiceGetCheckpointProcedure:
 			ledgerServiceGetCheckpointHandler.ServeHTTP(w, r)
+		case LedgerServiceGetEntryProcedure:
+			ledgerServiceGetEntryHandler.ServeHTTP(w, r)
+		case LedgerServiceGetInclusionProcedure:
+			ledgerServiceGetInclusionHandler.ServeHTTP(w, r)
+		case LedgerServiceGetConsistencyProcedure:
+			ledgerServiceGetConsistencyHandler.ServeHTTP(w, r)
+		case LedgerServiceGetHoldProcedure:
+			ledgerServiceGetHoldHandler.ServeHTTP(w, r)
+		case LedgerServiceListHoldsProcedure:
+			ledgerServiceListHoldsHandler.ServeHTTP(w, r)
+		case LedgerServiceListCorridorsProcedure:
+			ledgerServiceListCorridorsHandler.ServeHTTP(w, r)
 		case LedgerServiceLookupNullifierProcedure:
 			ledgerServiceLookupNullifierHandler.ServeHTTP(w, r)
 		default:
@@ -372,6 +573,30 @@ func (UnimplementedLedgerServiceHandler) GetReceipt(context.Context, *v1.GetRece
 
 func (UnimplementedLedgerServiceHandler) GetCheckpoint(context.Context, *v1.GetCheckpointRequest) (*v1.GetCheckpointResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("comity.ledger.v1.LedgerService.GetCheckpoint is not implemented"))
+}
+
+func (UnimplementedLedgerServiceHandler) GetEntry(context.Context, *v1.GetEntryRequest) (*v1.GetEntryResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("comity.ledger.v1.LedgerService.GetEntry is not implemented"))
+}
+
+func (UnimplementedLedgerServiceHandler) GetInclusion(context.Context, *v1.GetInclusionRequest) (*v1.GetInclusionResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("comity.ledger.v1.LedgerService.GetInclusion is not implemented"))
+}
+
+func (UnimplementedLedgerServiceHandler) GetConsistency(context.Context, *v1.GetConsistencyRequest) (*v1.GetConsistencyResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("comity.ledger.v1.LedgerService.GetConsistency is not implemented"))
+}
+
+func (UnimplementedLedgerServiceHandler) GetHold(context.Context, *v1.GetHoldRequest) (*v1.GetHoldResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("comity.ledger.v1.LedgerService.GetHold is not implemented"))
+}
+
+func (UnimplementedLedgerServiceHandler) ListHolds(context.Context, *v1.ListHoldsRequest) (*v1.ListHoldsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("comity.ledger.v1.LedgerService.ListHolds is not implemented"))
+}
+
+func (UnimplementedLedgerServiceHandler) ListCorridors(context.Context, *v1.ListCorridorsRequest) (*v1.ListCorridorsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("comity.ledger.v1.LedgerService.ListCorridors is not implemented"))
 }
 
 func (UnimplementedLedgerServiceHandler) LookupNullifier(context.Context, *v1.LookupNullifierRequest) (*v1.LookupNullifierResponse, error) {
