@@ -75,32 +75,43 @@ func (row *corridor) judgeFork(data []byte) error {
 }
 
 func (row *corridor) judgeDecisions(data []byte) error {
+	_, _, err := JudgeDecisions(data, row.terms.Origin, row.peer, row.publics()...)
+	return err
+}
+
+// JudgeDecisions accepts the text of proof.Decisions (rule 3.4) when one of the
+// log's keys signed for both entries and they are decisions of that ledger that
+// exclude each other. It needs nothing but what the ledger's genesis states, so
+// that anybody can judge the evidence offline. It gives the two receipts.
+func JudgeDecisions(data []byte, origin string, ledger entry.GenesisHash, keys ...ed25519.PublicKey) (first, second *proof.Receipt, err error) {
+	refuse := func(format string, args ...any) (*proof.Receipt, *proof.Receipt, error) {
+		return nil, nil, entry.Refuse(entry.EvidenceInvalid, format, args...)
+	}
 	pair, err := proof.ParseDecisions(data)
 	if err == nil {
-		err = pair.Verify(row.terms.Origin, row.publics()...)
+		err = pair.Verify(origin, keys...)
 	}
 	if err != nil {
-		return entry.Refuse(entry.EvidenceInvalid, "%v", err)
+		return refuse("%v", err)
 	}
-	receipts := [2]*proof.Receipt{}
-	if receipts[0], receipts[1], err = pair.Receipts(); err != nil {
-		return entry.Refuse(entry.EvidenceInvalid, "%v", err)
+	if first, second, err = pair.Receipts(); err != nil {
+		return refuse("%v", err)
 	}
 	var said [2]decision
-	for i, r := range receipts {
+	for i, r := range []*proof.Receipt{first, second} {
 		leaf, err := entry.Decode(r.Entry)
 		if err != nil {
-			return entry.Refuse(entry.EvidenceInvalid, "entry %d: %v", r.Index, err)
+			return refuse("entry %d: %v", r.Index, err)
 		}
 		var decides bool
-		if said[i], decides = decisionOf(leaf); !decides || leaf.Head().Ledger != row.peer {
-			return entry.Refuse(entry.EvidenceInvalid, "entry %d is no decision of ledger %s", r.Index, row.peer)
+		if said[i], decides = decisionOf(leaf); !decides || leaf.Head().Ledger != ledger {
+			return refuse("entry %d is no decision of ledger %s", r.Index, ledger)
 		}
 	}
 	if !said[0].contradicts(said[1]) {
-		return entry.Refuse(entry.EvidenceInvalid, "hold %s %s and hold %s %s do not contradict each other", said[0].hold, said[0].outcome, said[1].hold, said[1].outcome)
+		return refuse("hold %s %s and hold %s %s do not contradict each other", said[0].hold, said[0].outcome, said[1].hold, said[1].outcome)
 	}
-	return nil
+	return first, second, nil
 }
 
 // decision is what a resolution or an override says.
