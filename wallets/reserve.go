@@ -115,6 +115,17 @@ func (b *Builder) ReserveHold(o *Outbox, order *Order) (h *HoldDraft, merge []*D
 	return nil, merge, nil
 }
 
+// Refresh gives h itself while it can be placed, and what ReserveAgain makes of it after a change of the oversight key.
+func (b *Builder) Refresh(h *HoldDraft) (*HoldDraft, error) {
+	if err := b.unspent(h.r.Inputs); err != nil {
+		return h, err
+	}
+	if h.r.Epoch == b.State.epoch {
+		return h, nil
+	}
+	return b.ReserveAgain(h)
+}
+
 // ReserveAgain reserves the same notes for the same payment under the present oversight key, which gives other commitments. A transaction
 // built from either shares every input with one from the other, so at most one of them settles.
 func (b *Builder) ReserveAgain(h *HoldDraft) (*HoldDraft, error) {

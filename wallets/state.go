@@ -146,6 +146,9 @@ func (s *State) LogSize() uint64 { return s.log.Size }
 // FinalSize is the number of entries under the newest cosigned checkpoint that was checked against what was read.
 func (s *State) FinalSize() uint64 { return s.watch.finalSize }
 
+// OversightEpoch is the epoch of the oversight key that legs are encrypted to now.
+func (s *State) OversightEpoch() uint32 { return s.epoch }
+
 // NextSequence is the policy sequence number of the next privileged entry.
 func (s *State) NextSequence() uint64 { return s.sequence }
 

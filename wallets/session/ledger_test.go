@@ -130,7 +130,7 @@ func newLedger(t testing.TB, assets ...entry.Asset) *ledger {
 		Witnesses: entry.WitnessPolicy{Quorum: 2, Faulty: 0, Members: []entry.Witness{{Name: "w1.example", Key: signer("w1"), Kind: entry.ConsistencyWitness},
 			{Name: "w2.example", Key: signer("w2"), Kind: entry.ValidatingWitness}}},
 		RegistryWindowMillis: 60000, MaxExpiryMillis: 3600000, OversightKey: scalar(oversightEpochName).Base()}
-	for _, id := range []zk.CircuitID{zk.Transfer, zk.Disburse16, zk.Disburse64, zk.Consolidate} {
+	for _, id := range []zk.CircuitID{zk.Transfer, zk.Hold, zk.Disburse16, zk.Disburse64, zk.Consolidate} {
 		g.Circuits = append(g.Circuits, entry.Circuit{ID: id, Version: 1, Fingerprint: sha256.Sum256([]byte{byte(id)})})
 	}
 	g.OversightPossession = entry.ProvePossession(scalar(oversightEpochName), entry.OversightPossession(g.DraftHash(), entry.GenesisOversightEpoch), &stream{name: "nonce"})
@@ -239,10 +239,8 @@ func (l *ledger) settle(subs ...submission) []settlement.Result {
 			continue
 		}
 		prior := settlement.Prior{ID: r.ID, EntryIndex: r.EntryIndex, Height: r.Height}
-		for _, leg := range candidates[i].Legs() {
-			for _, nf := range leg.Nullifiers {
-				l.settled.AddNullifier(nf, prior)
-			}
+		for _, key := range entry.Keys(candidates[i].Entry) {
+			l.settled.AddNullifier(key, prior)
 		}
 		if seq := candidates[i].Entry.Head().Sequence; seq != 0 {
 			l.settled.AddSequence(seq, prior)

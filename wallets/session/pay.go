@@ -40,6 +40,9 @@ var errDead = errors.New("session: the attempt is dead")
 // Pay carries an order out, or finds that it was carried out before. On return with a nil error it has settled; with wait set it is final.
 // After any error the same call may be repeated, also by another process after a kill: it never pays twice.
 func (s *Session) Pay(ctx context.Context, order *wallets.Order, wait time.Duration, event func(Event)) (Result, error) {
+	if order.Held {
+		return Result{}, errors.New("session: an order that is paid into a hold is for Hold")
+	}
 	if err := s.Sync(ctx, nil); err != nil {
 		return Result{}, err
 	}
@@ -120,9 +123,14 @@ func (s *Session) step(ctx context.Context, order *wallets.Order, event func(Eve
 	if err != nil {
 		return err
 	}
+	return s.sendAll(ctx, drafts, order.ID, pays, event)
+}
+
+// sendAll proves and journals transactions, and then sends them.
+func (s *Session) sendAll(ctx context.Context, drafts []*wallets.Draft, order string, pays bool, event func(Event)) error {
 	var sent []*wallets.Attempt
 	for i, d := range drafts {
-		a, err := s.prove(ctx, d, order.ID, pays, func() { tell(event, "prove", i, len(drafts)) })
+		a, err := s.prove(ctx, d, order, pays, func() { tell(event, "prove", i, len(drafts)) })
 		if err != nil {
 			return err
 		}
@@ -172,7 +180,7 @@ func (s *Session) settleOthers(ctx context.Context, cause error, event func(Even
 			}
 			continue
 		}
-		if err := s.send(ctx, a, event); err != nil && !errors.Is(err, errDead) {
+		if err := s.send(ctx, a, event); err != nil && !s.over(a, err) {
 			return errors.Join(cause, err)
 		}
 	}
@@ -181,6 +189,11 @@ func (s *Session) settleOthers(ctx context.Context, cause error, event func(Even
 
 // send sends an attempt until the log holds it. errDead means that it can never settle.
 func (s *Session) send(ctx context.Context, a *wallets.Attempt, event func(Event)) error {
+	return s.carry(ctx, a, nil, event)
+}
+
+// carry is send, for a hold with who sets its peer proof.
+func (s *Session) carry(ctx context.Context, a *wallets.Attempt, attach Attach, event func(Event)) error {
 	if len(a.Entry) == 0 {
 		return fmt.Errorf("the journal no longer holds transaction %s, which settled or died before", a.TxID)
 	}
@@ -218,6 +231,22 @@ func (s *Session) send(ctx context.Context, a *wallets.Attempt, event func(Event
 		}
 		if try < maxTries {
 			switch code {
+			case entry.PeerSizeUnknown:
+				if attach == nil {
+					break
+				}
+				tx, rerr := entry.DecodeTransaction(a.Entry)
+				if rerr != nil {
+					return fmt.Errorf("decode transaction %s: %w", a.TxID, rerr)
+				}
+				if rerr := peerProof(tx, attach); rerr != nil {
+					return rerr
+				}
+				if err := s.record(&wallets.Reproof{TxID: a.TxID, Entry: tx.Encode()}); err != nil {
+					return err
+				}
+				a, _ = s.outbox.Attempt(a.TxID)
+				continue
 			case entry.RegistryRootStale, entry.AnchorUnknown:
 				r, rerr := s.Builder().Reprove(ctx, s.Prover, a)
 				if rerr == nil {
@@ -233,6 +262,10 @@ func (s *Session) send(ctx context.Context, a *wallets.Attempt, event func(Event
 				fallthrough // the key was rotated as well
 			case entry.OversightEpochStale, entry.Expired:
 				next, rerr := s.again(ctx, a, event)
+				if entry.CodeOf(rerr) == entry.OversightEpochStale { // a hold, which keeps its commitments: it has to be reserved again
+					code, err = entry.OversightEpochStale, rerr
+					break
+				}
 				if rerr != nil {
 					return rerr
 				}
@@ -296,11 +329,18 @@ func (s *Session) Resume(ctx context.Context, event func(Event)) error {
 		return err
 	}
 	for _, a := range s.state.Unsettled(s.outbox) {
-		if err := s.send(ctx, a, event); err != nil && !errors.Is(err, errDead) {
+		if err := s.send(ctx, a, event); err != nil && !s.over(a, err) {
 			return err
 		}
 	}
 	return nil
+}
+
+// over tells of an error of send that it concerns nobody else: the attempt is dead, or it is a hold that the ledger refuses as it stands. That
+// is journalled, and for Hold to deal with, which knows the condition.
+func (s *Session) over(a *wallets.Attempt, err error) bool {
+	order, ok := s.outbox.Order(a.Order)
+	return errors.Is(err, errDead) || ok && order.Held && a.Pays && entry.CodeOf(err) != ""
 }
 
 func tell(event func(Event), doing string, done, total int) {
