@@ -8,6 +8,7 @@ import (
 
 	"github.com/comity-ledger/comity/cmd/internal/cli"
 	"github.com/comity-ledger/comity/cmd/internal/demo"
+	"github.com/comity-ledger/comity/cmd/internal/escrowcmd"
 	"github.com/comity-ledger/comity/cmd/internal/ledgercmd"
 	"github.com/comity-ledger/comity/cmd/internal/oversightcmd"
 	"github.com/comity-ledger/comity/cmd/internal/setupcmd"
@@ -33,7 +34,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use or input, 3 refused by name, 4 not rea
 		Version: version,
 	}
 	cmd.CompletionOptions.HiddenDefaultCmd = true
-	cmd.AddCommand(demo.Command(), ledgercmd.Command(version), walletcmd.Command(), oversightcmd.Command(), witnesscmd.Command(),
+	cmd.AddCommand(demo.Command(), ledgercmd.Command(version), walletcmd.Command(), escrowcmd.Command(), oversightcmd.Command(), witnesscmd.Command(),
 		verifycmd.Command(), setupcmd.Command())
 	return cmd
 }
