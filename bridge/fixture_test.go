@@ -85,3 +85,20 @@ func hopFixture() (*Request, *Quote, *Acceptance) {
 func sortFollowers(f []Follower) {
 	slices.SortFunc(f, func(a, b Follower) int { return bytes.Compare(a.Ledger[:], b.Ledger[:]) })
 }
+
+// leaf builds a logged hold: a transfer of one hold leg with that payee commitment. Proof and ciphertexts are zero; no one here reads them.
+func holdLeaf(l entry.GenesisHash, cm, ret zk.Commitment, c entry.Condition, class uint64, salt byte) (*entry.Transaction, entry.HoldID) {
+	shape := zk.Hold.Shape()
+	leg := entry.Leg{Circuit: zk.Hold, CircuitVersion: entry.CircuitVersion, OversightEpoch: 1, Sender: make([]zk.Field, shape.SenderFields()),
+		Nullifiers: make([]zk.Nullifier, shape.Inputs), Commitments: make([]zk.Commitment, shape.Outputs), Cipher: make([][2]zk.Field, shape.Outputs),
+		ReturnCommitment: ret, SizeClass: class, Condition: c}
+	for i := range leg.Nullifiers {
+		leg.Nullifiers[i] = zk.Nullifier{30: salt, 31: byte(i + 1)}
+	}
+	leg.Commitments[0] = cm
+	if c.Type == entry.ConditionDecidedThere {
+		leg.Peer = &entry.PeerProof{Size: 1, Leaf: []byte{1}}
+	}
+	tx := &entry.Transaction{Type: entry.KindTransfer, Header: entry.Header{Ledger: l, ExpiryMillis: 1 << 40}, Legs: []entry.Leg{leg}}
+	return tx, entry.HoldID{Tx: tx.ID()}
+}
