@@ -79,6 +79,17 @@ func (s *State) Sequence(candidates []*Candidate, time uint64, settled *Settled,
 			accepted++
 		}
 	}
+	// A copy that came before what made its twin acceptable (an observation, a
+	// thaw) was refused: it is a repeat all the same (L4.14), or its client would
+	// hear that what stands in the log was refused.
+	for i := range results {
+		if results[i].Status != Refused {
+			continue
+		}
+		if prior, _ := d.before(candidates[i].Submission); prior != nil {
+			results[i] = Result{Status: SettledBefore, ID: prior.ID, EntryIndex: prior.EntryIndex, Height: prior.Height}
+		}
+	}
 	next, block, err := d.finish(parallel)
 	if err != nil {
 		return nil, err

@@ -170,3 +170,25 @@ func TestProposalIsCommittedOnlyOnTheStateThatItWasMadeOn(t *testing.T) {
 		t.Errorf("the block that follows: height %d, %v", store.head.Height, err)
 	}
 }
+
+func TestCopyBeforeWhatMakesItsTwinAcceptableIsARepeat(t *testing.T) {
+	b := ledgertest.NewBed(1)
+	first := b.Register(10, b.Owner())
+	second := &entry.Register{Header: b.Ledger.Header(b.Now+60_000, b.State.NextSequence()+1), Owners: []entry.Registration{{Owner: b.Owner(), Limit: 5}}}
+	b.Sign(second, 0, 1)
+	var candidates []*settlement.Candidate
+	for _, e := range []entry.Entry{second, first, second} {
+		c, err := b.Admit(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		candidates = append(candidates, c)
+	}
+	results := b.Settle(candidates...)
+	if results[1].Status != settlement.Accepted || results[2].Status != settlement.Accepted {
+		t.Fatalf("%+v", results)
+	}
+	if results[0].Status != settlement.SettledBefore || results[0].EntryIndex != results[2].EntryIndex {
+		t.Fatalf("the copy ahead of its turn was answered %v (%v), its twin stands at %d", results[0].Status, results[0].Refusal, results[2].EntryIndex)
+	}
+}

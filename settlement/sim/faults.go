@@ -123,3 +123,5 @@ func (f *faulty) Spent(ctx context.Context, nullifiers []zk.Nullifier) ([]settle
 	}
 	return f.Store.Spent(ctx, nullifiers)
 }
+
+func isCrash(err error) bool { return errors.Is(err, errCrash) }
