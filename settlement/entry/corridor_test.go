@@ -218,3 +218,85 @@ func TestOverrideIsSignedByTheOtherTwo(t *testing.T) {
 	wantCode(t, own.VerifyTreasury(&peer), SignatureInvalid)
 	wantCode(t, peer.Verify(IDOf(&o), o.Treasury), SignatureInvalid)
 }
+
+func TestCorridorFileIsReadStrictly(t *testing.T) {
+	want := termsFixture()
+	file, err := want.JSON(peerLedger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer, got, err := ParseCorridorJSON(file)
+	if err != nil || peer != peerLedger || !reflect.DeepEqual(got, want) {
+		t.Errorf("reads back as %s, %+v, %v", peer, got, err)
+	}
+	for name, edit := range map[string][2]string{
+		"an unknown key":            {`"name":`, `"comment": "", "name":`},
+		"a key twice":               {`"cap":`, `"cap": "1", "cap":`},
+		"a key in capitals":         {`"cap":`, `"CAP":`},
+		"a missing key":             {`"stale_millis": 600000`, `"stale_milli": 600000`},
+		"something after it":        {"\n}\n", "\n}\n{}"},
+		"a cap that is a number":    {`"cap": "5000000"`, `"cap": 5000000`},
+		"a cap with a comma":        {`"5000000"`, `"5,000,000"`},
+		"a cap with a zero ahead":   {`"5000000"`, `"05000000"`},
+		"a cap that is too big":     {`"5000000"`, `"18446744073709551616"`},
+		"a size class below 0":      {`"1000"`, `"-1000"`},
+		"size classes out of order": {`"1000"`, `"200000"`},
+		"a peer in capitals":        {peerLedger.String(), strings.ToUpper(peerLedger.String())},
+		"a log key that is short":   {edPublic("peer log").String(), edPublic("peer log").String()[2:]},
+		"a witness key of nobody":   {edPublic("our witness").String(), strings.Repeat("00", 32)},
+		"a treasury key of letters": {edPublic("peer signer 1").String(), strings.Repeat("zz", 32)},
+		"no witness of ours":        {`"own": true`, `"own": false`},
+		"a quorum that is too weak": {`"quorum": 2`, `"quorum": 1`},
+	} {
+		bad := strings.Replace(string(file), edit[0], edit[1], 1)
+		if bad == string(file) {
+			t.Fatalf("%s: nothing was replaced", name)
+		}
+		if _, _, err := ParseCorridorJSON([]byte(bad)); CodeOf(err) != CorridorInvalid {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	broken := termsFixture()
+	broken.Cap = 0
+	_, err = broken.JSON(peerLedger)
+	wantCode(t, err, CorridorInvalid)
+}
+
+func TestCorridorTermsComeFromThePeersGenesis(t *testing.T) {
+	g := genesisFixture(t) // two of three witnesses, w1 of them a consistency witness
+	terms, err := g.CorridorTerms("w3.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &CorridorTerms{Name: g.Name, Origin: g.Origin, LogKey: g.LogKey, Quorum: 2, Treasury: g.Policy,
+		Witnesses: []CorridorWitness{{"w2.example", edPublic("w2"), false}, {"w3.example", edPublic("w3"), true}}}
+	if !reflect.DeepEqual(terms, want) {
+		t.Errorf("got %+v, want %+v", terms, want)
+	}
+	terms.Cap, terms.SizeClasses, terms.StaleMillis = 1000, []uint64{1000}, 60000
+	if err := terms.Validate(); err != nil {
+		t.Error(err)
+	}
+	for name, own := range map[string][]string{"a stranger": {"w9.example"}, "a consistency witness": {"w1.example"}, "one twice": {"w3.example", "w3.example"},
+		"one of two": {"w3.example", "w9.example"}} {
+		_, err := g.CorridorTerms(own...)
+		if CodeOf(err) != CorridorInvalid {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// With all witnesses validating, the quorum of genesis stands; with too few of them, nothing does.
+	g.Witnesses.Members[0].Kind = ValidatingWitness
+	if terms, err = g.CorridorTerms("w1.example"); err != nil || terms.Quorum != 2 || len(terms.Witnesses) != 3 {
+		t.Errorf("%+v, %v", terms, err)
+	}
+	g.Witnesses = WitnessPolicy{3, 1, g.Witnesses.Members}
+	g.Witnesses.Members[0].Kind, g.Witnesses.Members[1].Kind = ConsistencyWitness, ConsistencyWitness
+	_, err = g.CorridorTerms("w3.example")
+	wantCode(t, err, CorridorInvalid)
+	// Without a witness of ours the terms are told, and refused when they are used.
+	if terms, err = genesisFixture(t).CorridorTerms(); err != nil {
+		t.Fatal(err)
+	}
+	terms.Cap, terms.SizeClasses, terms.StaleMillis = 1000, []uint64{1000}, 60000
+	wantCode(t, terms.Validate(), CorridorInvalid)
+}

@@ -92,6 +92,32 @@ func FuzzCorridorTerms(f *testing.F) {
 	})
 }
 
+func FuzzCorridorJSON(f *testing.F) {
+	b, err := termsFixture().JSON(peerLedger)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add([]byte(`{"peer":"a","PEER":"b"}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		peer, terms, err := ParseCorridorJSON(b)
+		if err != nil {
+			if CodeOf(err) == "" {
+				t.Fatalf("refused without a name: %v", err)
+			}
+			return
+		}
+		out, err := terms.JSON(peer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, back, err := ParseCorridorJSON(out)
+		if err != nil || again != peer || !reflect.DeepEqual(back, terms) {
+			t.Fatalf("read back as %+v, %v", back, err)
+		}
+	})
+}
+
 func FuzzHoldID(f *testing.F) {
 	f.Add(holdID.String())
 	f.Add(holdID.Tx.String() + "/4")
