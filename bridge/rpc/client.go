@@ -9,14 +9,18 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"connectrpc.com/connect"
 
+	"github.com/comity-ledger/comity/bridge"
 	bridgev1 "github.com/comity-ledger/comity/proto/gen/comity/bridge/v1"
 	"github.com/comity-ledger/comity/proto/gen/comity/bridge/v1/bridgev1connect"
 	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/zk"
+	"github.com/comity-ledger/comity/zk/keys"
 )
 
 // Client speaks to one provider. It repeats nothing by itself and believes nothing: the messages are signed, and the logs decide. It is
@@ -100,20 +104,30 @@ func (c *Client) Offers(ctx context.Context) (Offers, error) {
 	if err != nil {
 		return Offers{}, fmt.Errorf("get offers: the provider's key: %w", err)
 	}
+	if !printable(got.GetName()) {
+		return Offers{}, refusef(Malformed, "the provider's name cannot be printed")
+	}
 	o := Offers{Provider: key, Name: got.GetName()}
 	if len(got.GetOffers()) > maxPairs {
 		return Offers{}, refusef(Oversize, "the provider offers %d pairs, at most %d are read", len(got.GetOffers()), maxPairs)
 	}
 	for _, p := range got.GetOffers() {
-		if len(p.GetFromLedger()) != 32 || len(p.GetToLedger()) != 32 || p.GetDenominator() == 0 || p.GetMidDenominator() == 0 {
-			return Offers{}, refusef(Malformed, "an offer names no ledgers or no rate")
+		owner, err := zk.ParseField(p.GetReceiveOwner())
+		if err != nil || len(p.GetFromLedger()) != 32 || len(p.GetToLedger()) != 32 || len(p.GetReceiveViewKey()) != 32 || p.GetMidNumerator() == 0 ||
+			p.GetMidDenominator() == 0 || p.GetSpreadBasisPoints() >= 10_000 {
+			return Offers{}, refusef(Malformed, "an offer without ledgers, rate or address")
 		}
-		o.Pairs = append(o.Pairs, Pair{
+		pair := Pair{
 			FromLedger: entry.GenesisHash(p.GetFromLedger()), ToLedger: entry.GenesisHash(p.GetToLedger()),
 			FromAsset: zk.AssetID(p.GetFromAsset()), ToAsset: zk.AssetID(p.GetToAsset()),
-			Rate: Ratio{p.GetNumerator(), p.GetDenominator()}, Mid: Ratio{p.GetMidNumerator(), p.GetMidDenominator()},
+			Mid: bridge.Ratio{Num: p.GetMidNumerator(), Den: p.GetMidDenominator()}, SpreadBasisPoints: uint16(p.GetSpreadBasisPoints()),
 			Least: zk.Amount(p.GetLeast()), Most: zk.Amount(p.GetMost()),
-		})
+			Receive: bridge.Address{Owner: zk.Owner(owner), ViewKey: keys.ViewKey(p.GetReceiveViewKey())},
+		}
+		if err := pair.Receive.Check(); err != nil {
+			return Offers{}, fmt.Errorf("get offers: %w", err)
+		}
+		o.Pairs = append(o.Pairs, pair)
 	}
 	return o, nil
 }
@@ -156,4 +170,9 @@ func (c *Client) Payment(ctx context.Context, quote [32]byte) ([]byte, error) {
 		return c.rpc.GetPayment(ctx, &bridgev1.GetPaymentRequest{Quote: quote[:]})
 	})
 	return got.GetStatus(), err
+}
+
+// printable holds for a name that shows as itself on a terminal.
+func printable(s string) bool {
+	return len(s) <= bridge.MaxName && utf8.ValidString(s) && !strings.ContainsFunc(s, func(c rune) bool { return !unicode.IsPrint(c) })
 }

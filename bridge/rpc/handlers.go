@@ -6,6 +6,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/comity-ledger/comity/bridge"
 	bridgev1 "github.com/comity-ledger/comity/proto/gen/comity/bridge/v1"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/zk"
@@ -18,16 +19,15 @@ type Offers struct {
 	Pairs    []Pair
 }
 
-// Pair is one direction of one pair of currencies. Amounts and rates are of minor units.
+// Pair is one direction of one pair of currencies.
 type Pair struct {
 	FromLedger, ToLedger entry.GenesisHash
 	FromAsset, ToAsset   zk.AssetID
-	Rate, Mid            Ratio     // the rate asked, and the one without spread: to = from * Num / Den
-	Least, Most          zk.Amount // of what the payee is paid
+	Mid                  bridge.Ratio // units of the asset paid out for a unit (not minor unit) of the one paid in, before the spread
+	SpreadBasisPoints    uint16
+	Least, Most          zk.Amount // of what the payee is paid, minor units
+	Receive              bridge.Address
 }
-
-// Ratio is Num/Den.
-type Ratio struct{ Num, Den uint64 }
 
 // handlers translate between messages and the provider's methods.
 type handlers struct {
@@ -52,8 +52,8 @@ func (h *handlers) GetOffers(ctx context.Context, _ *bridgev1.GetOffersRequest) 
 	for _, p := range o.Pairs {
 		out.Offers = append(out.Offers, &bridgev1.Offer{
 			FromLedger: p.FromLedger[:], FromAsset: uint32(p.FromAsset), ToLedger: p.ToLedger[:], ToAsset: uint32(p.ToAsset),
-			Numerator: p.Rate.Num, Denominator: p.Rate.Den, MidNumerator: p.Mid.Num, MidDenominator: p.Mid.Den,
-			Least: uint64(p.Least), Most: uint64(p.Most),
+			MidNumerator: p.Mid.Num, MidDenominator: p.Mid.Den, SpreadBasisPoints: uint32(p.SpreadBasisPoints),
+			Least: uint64(p.Least), Most: uint64(p.Most), ReceiveOwner: p.Receive.Owner[:], ReceiveViewKey: p.Receive.ViewKey[:],
 		})
 	}
 	return out, nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -19,21 +20,25 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 
+	"github.com/comity-ledger/comity/bridge"
 	bridgev1 "github.com/comity-ledger/comity/proto/gen/comity/bridge/v1"
 	optionsv1 "github.com/comity-ledger/comity/proto/gen/comity/options/v1"
 	"github.com/comity-ledger/comity/settlement/entry"
+	"github.com/comity-ledger/comity/zk"
+	"github.com/comity-ledger/comity/zk/keys"
 )
 
 // fake answers "a:" and the bytes that it got; bytes that begin with "refuse " are refused by the name that follows.
 type fake struct {
-	key    entry.SignerKey
-	inside sync.WaitGroup // calls that wait in "slow"
-	leave  chan struct{}
+	key     entry.SignerKey
+	receive bridge.Address
+	inside  sync.WaitGroup // calls that wait in "slow"
+	leave   chan struct{}
 }
 
 func (f *fake) Offers(context.Context) (Offers, error) {
 	return Offers{Provider: f.key, Name: "Harbour", Pairs: []Pair{{FromLedger: entry.GenesisHash{1}, ToLedger: entry.GenesisHash{2}, FromAsset: 1, ToAsset: 3,
-		Rate: Ratio{7, 5}, Mid: Ratio{3, 2}, Least: 10, Most: 1 << 60}}}, nil
+		Mid: bridge.Ratio{Num: 3, Den: 2}, SpreadBasisPoints: 25, Least: 10, Most: 1 << 60, Receive: f.receive}}}, nil
 }
 
 func (f *fake) answer(ctx context.Context, b []byte) ([]byte, error) {
@@ -77,6 +82,7 @@ func serve(t *testing.T, limits Limits, identify func(*http.Request) ([]optionsv
 	if f.key, err = entry.SignerKeyOf(public); err != nil {
 		t.Fatal(err)
 	}
+	f.receive = receiver(t)
 	s, err := New(Config{Provider: f, Limits: limits, Identify: identify})
 	if err != nil {
 		t.Fatal(err)
@@ -95,6 +101,19 @@ func serve(t *testing.T, limits Limits, identify func(*http.Request) ([]optionsv
 		}
 	})
 	return f, "http://" + listener.Addr().String()
+}
+
+func receiver(t *testing.T) bridge.Address {
+	ask, err := zk.NewScalar(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := keys.Derive(keys.SeedFromBytes([32]byte{1}), ask, entry.GenesisHash{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := k.Address("aur", entry.GenesisHash{1})
+	return bridge.Address{Owner: a.Owner, ViewKey: a.ViewKey}
 }
 
 func client(t *testing.T, address string) *Client {

@@ -138,20 +138,22 @@ type Offer struct {
 	ToLedger []byte `protobuf:"bytes,3,opt,name=to_ledger,json=toLedger,proto3" json:"to_ledger,omitempty"`
 	// The asset there.
 	ToAsset uint32 `protobuf:"varint,4,opt,name=to_asset,json=toAsset,proto3" json:"to_asset,omitempty"`
-	// The rate asked: to_minor = from_minor * numerator / denominator, in minor units of both.
-	Numerator uint64 `protobuf:"varint,5,opt,name=numerator,proto3" json:"numerator,omitempty"`
-	// The denominator of the rate asked.
-	Denominator uint64 `protobuf:"varint,6,opt,name=denominator,proto3" json:"denominator,omitempty"`
-	// The rate without the provider's spread, as the provider states it.
-	MidNumerator uint64 `protobuf:"varint,7,opt,name=mid_numerator,json=midNumerator,proto3" json:"mid_numerator,omitempty"`
+	// The rate before the spread: units of the asset paid out for one unit (not minor unit) of the asset paid in.
+	MidNumerator uint64 `protobuf:"varint,5,opt,name=mid_numerator,json=midNumerator,proto3" json:"mid_numerator,omitempty"`
 	// Its denominator.
-	MidDenominator uint64 `protobuf:"varint,8,opt,name=mid_denominator,json=midDenominator,proto3" json:"mid_denominator,omitempty"`
+	MidDenominator uint64 `protobuf:"varint,6,opt,name=mid_denominator,json=midDenominator,proto3" json:"mid_denominator,omitempty"`
+	// What the provider keeps of it, in 1/10000.
+	SpreadBasisPoints uint32 `protobuf:"varint,7,opt,name=spread_basis_points,json=spreadBasisPoints,proto3" json:"spread_basis_points,omitempty"`
 	// Least amount that the payee may be paid, in minor units.
-	Least uint64 `protobuf:"varint,9,opt,name=least,proto3" json:"least,omitempty"`
+	Least uint64 `protobuf:"varint,8,opt,name=least,proto3" json:"least,omitempty"`
 	// Most that the payee may be paid, in minor units.
-	Most          uint64 `protobuf:"varint,10,opt,name=most,proto3" json:"most,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Most uint64 `protobuf:"varint,9,opt,name=most,proto3" json:"most,omitempty"`
+	// Owner of the provider's wallet on the ledger where the payer pays, 32 bytes: a chain needs it before it asks for quotes.
+	ReceiveOwner []byte `protobuf:"bytes,10,opt,name=receive_owner,json=receiveOwner,proto3" json:"receive_owner,omitempty"`
+	// View key of that wallet, 32 bytes.
+	ReceiveViewKey []byte `protobuf:"bytes,11,opt,name=receive_view_key,json=receiveViewKey,proto3" json:"receive_view_key,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Offer) Reset() {
@@ -212,20 +214,6 @@ func (x *Offer) GetToAsset() uint32 {
 	return 0
 }
 
-func (x *Offer) GetNumerator() uint64 {
-	if x != nil {
-		return x.Numerator
-	}
-	return 0
-}
-
-func (x *Offer) GetDenominator() uint64 {
-	if x != nil {
-		return x.Denominator
-	}
-	return 0
-}
-
 func (x *Offer) GetMidNumerator() uint64 {
 	if x != nil {
 		return x.MidNumerator
@@ -236,6 +224,13 @@ func (x *Offer) GetMidNumerator() uint64 {
 func (x *Offer) GetMidDenominator() uint64 {
 	if x != nil {
 		return x.MidDenominator
+	}
+	return 0
+}
+
+func (x *Offer) GetSpreadBasisPoints() uint32 {
+	if x != nil {
+		return x.SpreadBasisPoints
 	}
 	return 0
 }
@@ -252,6 +247,20 @@ func (x *Offer) GetMost() uint64 {
 		return x.Most
 	}
 	return 0
+}
+
+func (x *Offer) GetReceiveOwner() []byte {
+	if x != nil {
+		return x.ReceiveOwner
+	}
+	return nil
+}
+
+func (x *Offer) GetReceiveViewKey() []byte {
+	if x != nil {
+		return x.ReceiveViewKey
+	}
+	return nil
 }
 
 // QuoteRequest holds a request.
@@ -723,21 +732,22 @@ const file_comity_bridge_v1_bridge_proto_rawDesc = "" +
 	"\x11GetOffersResponse\x12\x1a\n" +
 	"\bprovider\x18\x01 \x01(\fR\bprovider\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12/\n" +
-	"\x06offers\x18\x03 \x03(\v2\x17.comity.bridge.v1.OfferR\x06offers\"\xb7\x02\n" +
+	"\x06offers\x18\x03 \x03(\v2\x17.comity.bridge.v1.OfferR\x06offers\"\xf6\x02\n" +
 	"\x05Offer\x12\x1f\n" +
 	"\vfrom_ledger\x18\x01 \x01(\fR\n" +
 	"fromLedger\x12\x1d\n" +
 	"\n" +
 	"from_asset\x18\x02 \x01(\rR\tfromAsset\x12\x1b\n" +
 	"\tto_ledger\x18\x03 \x01(\fR\btoLedger\x12\x19\n" +
-	"\bto_asset\x18\x04 \x01(\rR\atoAsset\x12\x1c\n" +
-	"\tnumerator\x18\x05 \x01(\x04R\tnumerator\x12 \n" +
-	"\vdenominator\x18\x06 \x01(\x04R\vdenominator\x12#\n" +
-	"\rmid_numerator\x18\a \x01(\x04R\fmidNumerator\x12'\n" +
-	"\x0fmid_denominator\x18\b \x01(\x04R\x0emidDenominator\x12\x14\n" +
-	"\x05least\x18\t \x01(\x04R\x05least\x12\x12\n" +
-	"\x04most\x18\n" +
-	" \x01(\x04R\x04most\"(\n" +
+	"\bto_asset\x18\x04 \x01(\rR\atoAsset\x12#\n" +
+	"\rmid_numerator\x18\x05 \x01(\x04R\fmidNumerator\x12'\n" +
+	"\x0fmid_denominator\x18\x06 \x01(\x04R\x0emidDenominator\x12.\n" +
+	"\x13spread_basis_points\x18\a \x01(\rR\x11spreadBasisPoints\x12\x14\n" +
+	"\x05least\x18\b \x01(\x04R\x05least\x12\x12\n" +
+	"\x04most\x18\t \x01(\x04R\x04most\x12#\n" +
+	"\rreceive_owner\x18\n" +
+	" \x01(\fR\freceiveOwner\x12(\n" +
+	"\x10receive_view_key\x18\v \x01(\fR\x0ereceiveViewKey\"(\n" +
 	"\fQuoteRequest\x12\x18\n" +
 	"\arequest\x18\x01 \x01(\fR\arequest\"%\n" +
 	"\rQuoteResponse\x12\x14\n" +
