@@ -53,7 +53,7 @@ var wideWorlds = []Config{
 	hop("stale and frozen corridors, clocks to 2", func(c *Config) { c.Staleness, c.Freezing = true, true }),
 	hop("lying payer and provider, clocks to 2", func(c *Config) { c.LyingPayer, c.LyingLast = true, true }),
 	hop("lying provider, dead decider, two deciding holds", func(c *Config) {
-		c.Expiry, c.Until = [2]uint8{1, 1}, 1
+		c.FollowerHolds, c.Expiry, c.Until = [2]uint8{1}, [2]uint8{1, 1}, 1
 		c.LyingLast, c.Freezing, c.Death = true, true, true
 	}),
 	vehicle("stale and frozen corridors, dead decider", func(c *Config) { c.Staleness, c.Freezing, c.Death = true, true, true }),
@@ -80,6 +80,68 @@ func TestProtocolHolds(t *testing.T) {
 				t.Fatal(r.Violation)
 			}
 			t.Logf("%v, %v", r, time.Since(began).Round(time.Millisecond))
+		})
+	}
+}
+
+// What the worlds reach, so that they do not hold because nothing happens in them.
+func TestWorldsReachWhatMatters(t *testing.T) {
+	dead := hop("", func(c *Config) { // the first three of its states are those of "lying payer, dead decider" too
+		c.DeciderHolds, c.Expiry, c.Until = 1, [2]uint8{1}, 1
+		c.LyingPayer, c.Freezing, c.Death = true, true, true
+	})
+	honest := hop("", func(*Config) {})
+	liars := hop("", func(c *Config) {
+		c.DeciderHolds, c.Expiry, c.Until = 1, [2]uint8{1}, 1
+		c.LyingPayer, c.LyingLast = true, true
+	})
+	chain := vehicle("", func(*Config) {})
+	for _, c := range []struct {
+		name  string
+		world Config
+		here  func(s *state) bool
+	}{
+		{"both sides post", honest, func(s *state) bool { return s.dec[0].posted == 1 && s.fol[0][0].posted == 1 }},
+		{"both sides void", honest, func(s *state) bool { return s.dec[0].voided == 1 && s.fol[0][0].voided == 1 }},
+		{"a payer whose hold was voided pays by another quote", honest, func(s *state) bool { return s.fol[0][0].voided == 1 && s.fol[0][1].posted == 1 }},
+		{"a transaction is logged after its signer crashed", honest, func(s *state) bool {
+			return s.fol[0][0].open() && s.fol[0][0].names == 0 && s.send[0].signed[0] == 3 && s.send[0].heard == 0
+		}},
+		{"two holds wait for one decision, and one is posted", liars, func(s *state) bool {
+			return s.dec[0].posted == 1 && s.dec[0].named[0] == 2 && s.fol[0][0].voided == 1 && s.fol[0][1].posted == 1
+		}},
+		{"a stranger pays for the payer", hop("", func(c *Config) { c.LyingLast = true }), func(s *state) bool {
+			return s.fol[0][0].owner == byStranger && s.fol[0][0].posted == 1 && s.fol[0][1].voided == 1
+		}},
+		{"a wrong commitment is listed and paid", liars, func(s *state) bool {
+			return s.dec[0].form == wrongListA && s.fol[0][0].posted == 1 && s.fol[0][0].form != right
+		}},
+		{"a peer lags behind by a decision", honest, func(s *state) bool { return s.dec[0].posted == 1 && !s.observedB(0, postedB) && s.fol[0][0].open() }},
+		{"a follower waits in its frozen corridor", dead, func(s *state) bool { return s.dec[0].posted == 1 && s.frozenF[0] && s.fol[0][0].open() && s.lenB == 0 }},
+		{"an override voids, and the decider posts late", dead, func(s *state) bool {
+			return s.fol[0][0].overridden == voiding && s.fol[0][0].claim && s.dec[0].posted == 1
+		}},
+		{"an override posts, and the decider voids late", dead, func(s *state) bool {
+			return s.fol[0][0].overridden == posting && s.fol[0][0].claim && s.dec[0].voided == 1
+		}},
+		{"the decider's own override voids", dead, func(s *state) bool { return s.dec[0].voided == 1 && s.clock[ledgerB] == 0 }},
+		{"a corridor is stale while a hold waits", hop("", func(c *Config) { c.DeciderHolds, c.Staleness = 1, true }), func(s *state) bool { return s.fol[0][0].open() && s.staleF[0] && s.staleB[0] }},
+		{"three ledgers post", chain, func(s *state) bool { return s.dec[0].posted == 1 && s.fol[0][0].posted == 1 && s.fol[1][0].posted == 1 }},
+		{"three ledgers void", chain, func(s *state) bool { return s.dec[0].voided == 1 && s.fol[0][0].voided == 1 && s.fol[1][0].voided == 1 }},
+		{"two ledgers of three void, nobody placed the third hold", chain, func(s *state) bool {
+			return s.dec[0].voided == 1 && s.fol[0][0].voided == 1 && s.fol[1][0].form == absent
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := 0
+			_, err := Search(watched{&bridge{c.world}, func(_ Label, s state) {
+				if c.here(&s) {
+					n++
+				}
+			}}, 1<<20)
+			if err != nil || n == 0 {
+				t.Errorf("never: %v", err)
+			}
 		})
 	}
 }
