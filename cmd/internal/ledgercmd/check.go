@@ -22,7 +22,7 @@ import (
 )
 
 // blocks streams the blocks of a running ledger, from genesis to its newest one.
-func (r *remote) blocks(ctx context.Context, segments bool) iter.Seq2[*settlement.Block, error] {
+func (r *Remote) blocks(ctx context.Context, segments bool) iter.Seq2[*settlement.Block, error] {
 	return func(yield func(*settlement.Block, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
@@ -45,7 +45,7 @@ func (r *remote) blocks(ctx context.Context, segments bool) iter.Seq2[*settlemen
 }
 
 // checkpoint fetches the newest cosigned checkpoint and judges it.
-func (r *remote) checkpoint(ctx context.Context) ([]byte, *proof.Final, error) {
+func (r *Remote) checkpoint(ctx context.Context) ([]byte, *proof.Final, error) {
 	answer, err := r.GetCheckpoint(ctx, &ledgerv1.GetCheckpointRequest{})
 	if err != nil {
 		return nil, nil, cli.Answer("ask for the checkpoint", err)
@@ -53,7 +53,7 @@ func (r *remote) checkpoint(ctx context.Context) ([]byte, *proof.Final, error) {
 	if len(answer.GetCheckpoint()) == 0 {
 		return nil, nil, entry.Refuse(entry.TryLater, "no checkpoint is cosigned by the quorum of witnesses yet")
 	}
-	final, err := checkCheckpoint(r.genesis, answer.GetCheckpoint())
+	final, err := checkCheckpoint(r.Genesis, answer.GetCheckpoint())
 	return answer.GetCheckpoint(), final, err
 }
 
@@ -82,18 +82,18 @@ everything else.`,
 		Example: "  comity ledger export --ledger http://127.0.0.1:7001 --out aurelia-2026-01-31",
 		Args:    cobra.NoArgs,
 	}
-	address := ledgerFlag(cmd)
+	address := LedgerFlag(cmd)
 	genesis := cmd.Flags().String("genesis", "", "genesis hash that the ledger must have")
 	out := cmd.Flags().String("out", "", "the folder to create (required)")
 	_ = cmd.MarkFlagRequired("out")
 	without := cmd.Flags().Bool("without-segments", false, "leave the payee ciphertexts out")
 	asJSON := cli.JSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		want, err := expectFlag(*genesis)
+		want, err := ExpectFlag(*genesis)
 		if err != nil {
 			return err
 		}
-		r, err := dial(cmd.Context(), *address, want)
+		r, err := Dial(cmd.Context(), *address, want)
 		if err != nil {
 			return err
 		}
@@ -112,8 +112,8 @@ everything else.`,
 		case err != nil:
 			return err
 		}
-		return cli.Print(cmd, *asJSON, map[string]any{"folder": *out, "genesis": r.genesis.Hash().String(), "size": final.Size, "segments": !*without}, func(w io.Writer) {
-			fmt.Fprintf(w, "%d entries of ledger %s in %s\n", final.Size, r.genesis.Hash(), *out)
+		return cli.Print(cmd, *asJSON, map[string]any{"folder": *out, "genesis": r.Genesis.Hash().String(), "size": final.Size, "segments": !*without}, func(w io.Writer) {
+			fmt.Fprintf(w, "%d entries of ledger %s in %s\n", final.Size, r.Genesis.Hash(), *out)
 		})
 	}
 	return cmd
@@ -151,7 +151,7 @@ Exit code 5 means that the log does not hold; the message names the first entry 
 	genesis := cmd.Flags().String("genesis", "", "genesis hash that the log must have")
 	asJSON := cli.JSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		want, err := expectFlag(*genesis)
+		want, err := ExpectFlag(*genesis)
 		if err != nil {
 			return err
 		}
@@ -175,11 +175,11 @@ Exit code 5 means that the log does not hold; the message names the first entry 
 				return err
 			}
 		case *log == "" && *address != "":
-			r, err := dial(cmd.Context(), *address, want)
+			r, err := Dial(cmd.Context(), *address, want)
 			if err != nil {
 				return err
 			}
-			g = r.genesis
+			g = r.Genesis
 			if _, final, err = r.checkpoint(cmd.Context()); err != nil {
 				return err
 			}

@@ -123,11 +123,16 @@ func (c *Config) addSigner(text string) error {
 	return nil
 }
 
-// addWitness takes NAME=KEY or NAME=KEY,consistency.
+// addWitness takes NAME=KEY or NAME=KEY,consistency, or the file that holds such a line, as comity witness keygen prints it.
 func (c *Config) addWitness(text string) error {
 	name, rest, ok := strings.Cut(text, "=")
 	if !ok {
-		return cli.Usagef("witness %q: want NAME=KEY or NAME=KEY,consistency", text)
+		if line, err := readFile(text); err == nil {
+			name, rest, ok = strings.Cut(strings.TrimSpace(string(line)), "=")
+		}
+	}
+	if !ok {
+		return cli.Usagef("witness %q: want NAME=KEY or NAME=KEY,consistency, or a file that holds such a line", text)
 	}
 	keyText, kind, _ := strings.Cut(rest, ",")
 	if kind == "" {

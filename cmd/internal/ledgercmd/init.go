@@ -14,6 +14,7 @@ import (
 
 	"github.com/comity-ledger/comity/cmd/internal/circuits"
 	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/cmd/internal/keyfile"
 	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/zk"
@@ -30,9 +31,14 @@ body proves with it that it holds the oversight key. The second step takes that 
 store. From then on nothing in the genesis can change: its hash names the ledger.
 
 Signers, witnesses and the oversight key may stand in the configuration or be given as flags; a key is hexadecimal or a file that
-holds it. The data folder is never overwritten.`,
+holds it. The data folder is never overwritten.
+
+A ledger that other nations are to believe lets their witnesses sign too: with a witness of each of two nations, --quorum 2 --faulty 1 makes nothing
+final without both, and neither of them alone can help to show two histories.`,
 		Example: `  comity ledger init --data aurelia --config deploy/aurelia/ledger.json --signer minister.pub --signer governor.pub \
       --witness witness.example=witness.pub --oversight-key auditor.pub
+  comity ledger init --data aurelia --config deploy/aurelia/ledger.json --signer minister.pub --signer governor.pub \
+      --witness ours.line --witness from-borealis.line --quorum 2 --faulty 1 --oversight-key auditor.pub
   comity oversight possession --key auditor.key --genesis DRAFT --epoch 1    # the oversight body, with the draft hash
   comity ledger init --data aurelia --possession possession.hex`,
 		Args: cobra.NoArgs,
@@ -41,7 +47,9 @@ holds it. The data folder is never overwritten.`,
 	_ = cmd.MarkFlagRequired("data")
 	configPath := cmd.Flags().String("config", "", "the configuration, for the first step")
 	signers := cmd.Flags().StringArray("signer", nil, "a policy signer's public key; repeat for each")
-	witnesses := cmd.Flags().StringArray("witness", nil, "a witness as NAME=KEY, or NAME=KEY,consistency; repeat for each")
+	witnesses := cmd.Flags().StringArray("witness", nil, "a witness as NAME=KEY, or NAME=KEY,consistency, or a file that holds such a line; repeat for each")
+	quorum := cmd.Flags().Uint8("quorum", 0, "how many witnesses make a checkpoint final (default: as configured)")
+	faulty := cmd.Flags().Uint8("faulty", 0, "how many witnesses may collude (default: as configured)")
 	oversight := cmd.Flags().String("oversight-key", "", "the oversight body's public key")
 	possession := cmd.Flags().String("possession", "", "the oversight body's proof of possession, for the second step")
 	passphrase := cli.PassphraseFlag(cmd)
@@ -70,6 +78,12 @@ holds it. The data folder is never overwritten.`,
 			if err := config.addWitness(w); err != nil {
 				return err
 			}
+		}
+		if cmd.Flags().Changed("quorum") {
+			config.Witnesses.Quorum = *quorum
+		}
+		if cmd.Flags().Changed("faulty") {
+			config.Witnesses.Faulty = *faulty
 		}
 		if *oversight != "" {
 			key, err := keyOrFile(*oversight, 64)
@@ -127,11 +141,11 @@ func beginInit(cmd *cobra.Command, f folder, config *Config, passphrase cli.Pass
 	if err := os.MkdirAll(string(f), 0o700); err != nil {
 		return fmt.Errorf("create data folder: %w", err)
 	}
-	public, err := newKeyFile(f.logKey(), purposeLog, secret)
+	public, err := keyfile.New(f.logKey(), purposeLog, secret)
 	if err != nil {
 		return err
 	}
-	d.LogKey = hex.EncodeToString(public)
+	d.LogKey = public.String()
 	if g, err = genesisOf(d); err != nil {
 		return err
 	}

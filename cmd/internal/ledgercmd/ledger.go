@@ -13,6 +13,6 @@ func Command(version string) *cobra.Command {
 many as the policy asks for, each on their own machine, and submitted by anybody.`,
 	}
 	cmd.AddCommand(initCommand(), runCommand(version), statusCommand(), replayCommand(), verifyCommand(), exportCommand(),
-		proposeCommand(), signCommand(), submitCommand(), signerKeygen())
+		proposeCommand(), signCommand(), submitCommand(), signerKeygen(), receiptCommand(), anchorCommand(), verifyDocumentCommand())
 	return cmd
 }

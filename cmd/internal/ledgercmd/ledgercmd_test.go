@@ -2,7 +2,6 @@ package ledgercmd
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -14,12 +13,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/cmd/internal/keyfile"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/zk"
 )
 
 func TestMain(m *testing.M) {
-	scryptLogN = 8
+	keyfile.WorkFactor = 8
 	os.Exit(m.Run())
 }
 
@@ -225,17 +225,17 @@ func TestExampleConfigurationsMakeLedgers(t *testing.T) {
 func TestKeyFilesOpenOnlyForTheirPurpose(t *testing.T) {
 	p := newPlace(t)
 	secret := []byte("correct horse battery staple")
-	key, err := readKeyFile(p.path("minister.key"), purposeSigner, secret)
+	key, public, err := keyfile.Read(p.path("minister.key"), PurposeSigner, secret)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if k, err := entry.SignerKeyOf(key.Public().(ed25519.PublicKey)); err != nil || k.String() != p.signers[0] {
-		t.Fatalf("key %s, want %s (%v)", k, p.signers[0], err)
+	if !public.Public().Equal(key.Public()) || public.String() != p.signers[0] {
+		t.Fatalf("key %s, want %s", public, p.signers[0])
 	}
-	if _, err := readKeyFile(p.path("minister.key"), purposeLog, secret); err == nil || !strings.Contains(err.Error(), "another kind") {
+	if _, _, err := keyfile.Read(p.path("minister.key"), purposeLog, secret); err == nil || !strings.Contains(err.Error(), "another kind") {
 		t.Errorf("a signer's key as a log key: %v", err)
 	}
-	_, err = readKeyFile(p.path("minister.key"), purposeSigner, []byte("wrong"))
+	_, _, err = keyfile.Read(p.path("minister.key"), PurposeSigner, []byte("wrong"))
 	if code, name := cli.CodeOf(err); code != cli.Refused || name != "passphrase_wrong" {
 		t.Errorf("wrong passphrase: %d %q %v", code, name, err)
 	}
@@ -248,7 +248,7 @@ func TestKeyFilesOpenOnlyForTheirPurpose(t *testing.T) {
 	}
 	for name, bad := range map[string][]byte{"empty": nil, "cut": data[:len(data)/2], "text": []byte("hello")} {
 		write(t, p.path("bad.key"), string(bad))
-		if _, err := readKeyFile(p.path("bad.key"), purposeSigner, secret); err == nil {
+		if _, _, err := keyfile.Read(p.path("bad.key"), PurposeSigner, secret); err == nil {
 			t.Errorf("%s key file was opened", name)
 		}
 	}

@@ -32,16 +32,16 @@ A proposal carries the ledger's next policy sequence number and an expiry, so it
 	return cmd
 }
 
-// proposalFlags are what every proposal needs.
-type proposalFlags struct {
+// ProposalFlags are what every proposal needs.
+type ProposalFlags struct {
 	ledger, genesis, out *string
 	expiresIn            *time.Duration
 	sequence             *uint64
 	asJSON               *bool
 }
 
-func addProposalFlags(cmd *cobra.Command) *proposalFlags {
-	p := &proposalFlags{ledger: ledgerFlag(cmd)}
+func AddProposalFlags(cmd *cobra.Command) *ProposalFlags {
+	p := &ProposalFlags{ledger: LedgerFlag(cmd)}
 	p.genesis = cmd.Flags().String("genesis", "", "genesis hash that the ledger must have")
 	p.out = cmd.Flags().String("out", "", "the proposal file to write (required)")
 	_ = cmd.MarkFlagRequired("out")
@@ -51,25 +51,25 @@ func addProposalFlags(cmd *cobra.Command) *proposalFlags {
 	return p
 }
 
-// prepare asks the ledger for its genesis and state and gives the header of the proposed entry.
-func (p *proposalFlags) prepare(cmd *cobra.Command) (*remote, *entry.State, entry.Header, error) {
-	want, err := expectFlag(*p.genesis)
+// Prepare asks the ledger for its genesis and state and gives the header of the proposed entry.
+func (p *ProposalFlags) Prepare(cmd *cobra.Command) (*Remote, *entry.State, entry.Header, error) {
+	want, err := ExpectFlag(*p.genesis)
 	if err != nil {
 		return nil, nil, entry.Header{}, err
 	}
-	r, err := dial(cmd.Context(), *p.ledger, want)
+	r, err := Dial(cmd.Context(), *p.ledger, want)
 	if err != nil {
 		return nil, nil, entry.Header{}, err
 	}
-	_, state, err := r.status(cmd.Context())
+	_, state, err := r.Status(cmd.Context())
 	if err != nil {
 		return nil, nil, entry.Header{}, err
 	}
-	h := entry.Header{Ledger: r.genesis.Hash(), Sequence: state.NextSequence}
+	h := entry.Header{Ledger: r.Genesis.Hash(), Sequence: state.NextSequence}
 	if *p.sequence != 0 {
 		h.Sequence = *p.sequence
 	}
-	longest := time.Duration(r.genesis.MaxExpiryMillis) * time.Millisecond
+	longest := time.Duration(r.Genesis.MaxExpiryMillis) * time.Millisecond
 	if *p.expiresIn <= 0 || *p.expiresIn > longest {
 		return nil, nil, entry.Header{}, cli.Usagef("--expires-in %v: this ledger takes more than 0 and at most %v", *p.expiresIn, longest)
 	}
@@ -79,8 +79,8 @@ func (p *proposalFlags) prepare(cmd *cobra.Command) (*remote, *entry.State, entr
 	return r, state, h, nil
 }
 
-// write checks the entry as the ledger will, and writes the proposal file.
-func (p *proposalFlags) write(cmd *cobra.Command, g *entry.Genesis, e entry.Entry, segments [][]byte) error {
+// Write checks the entry as the ledger will, and writes the proposal file.
+func (p *ProposalFlags) Write(cmd *cobra.Command, g *entry.Genesis, e entry.Entry, segments [][]byte) error {
 	proposal, err := entry.NewProposal(g, entry.Encode(e), segments)
 	if err != nil {
 		return err
@@ -92,15 +92,25 @@ func (p *proposalFlags) write(cmd *cobra.Command, g *entry.Genesis, e entry.Entr
 	if err := cli.WriteNewFile(*p.out, text, false); err != nil {
 		return err
 	}
-	return printProposal(cmd, *p.asJSON, *p.out, proposal)
+	return PrintProposal(cmd, *p.asJSON, *p.out, proposal)
 }
 
-func printProposal(cmd *cobra.Command, asJSON bool, path string, p *entry.Proposal) error {
-	return cli.Print(cmd, asJSON, map[string]any{
+// PrintProposal shows what a proposal does and how many signatures it still wants.
+func PrintProposal(cmd *cobra.Command, asJSON bool, path string, p *entry.Proposal) error {
+	out := map[string]any{
 		"file": path, "id": p.ID().String(), "kind": p.Entry().Kind().String(), "description": p.Describe(), "signatures": len(p.Signatures()), "missing": p.Missing(),
-	}, func(w io.Writer) {
+	}
+	_, oversight := p.OversightKey()
+	override := p.Entry().Kind() == entry.KindOverride
+	if override {
+		out["treasury_signatures"], out["oversight_signed"] = len(p.TreasurySignatures()), oversight
+	}
+	return cli.Print(cmd, asJSON, out, func(w io.Writer) {
 		for _, line := range p.Describe() {
 			fmt.Fprintln(w, line)
+		}
+		if override {
+			fmt.Fprintf(w, "%d signature(s) of the peer's treasury; oversight signed: %t\n", len(p.TreasurySignatures()), oversight)
 		}
 		fmt.Fprintf(w, "%d signature(s), %d missing: %s\n", len(p.Signatures()), p.Missing(), path)
 	})
@@ -135,7 +145,7 @@ is. Both may be repeated: all get the same limit and rights. With --file owners 
 		Example: `  comity ledger propose register --ledger http://127.0.0.1:7001 --request ministry.register.json --limit 1000000.00 --right 7:release --out register.json`,
 		Args:    cobra.NoArgs,
 	}
-	p := addProposalFlags(cmd)
+	p := AddProposalFlags(cmd)
 	requests := cmd.Flags().StringArray("request", nil, "a wallet's registration request; repeat for more")
 	owners := cmd.Flags().StringArray("owner", nil, "address of an owner's wallet, or the owner in hexadecimal; repeat for more")
 	limit := cmd.Flags().String("limit", "", "most that one leg moves to others")
@@ -170,7 +180,7 @@ is. Both may be repeated: all get the same limit and rights. With --file owners 
 		for _, row.Owner = range *owners {
 			rows = append(rows, row)
 		}
-		r, _, header, err := p.prepare(cmd)
+		r, _, header, err := p.Prepare(cmd)
 		if err != nil {
 			return err
 		}
@@ -179,26 +189,26 @@ is. Both may be repeated: all get the same limit and rights. With --file owners 
 			if err != nil {
 				return err
 			}
-			request, err := wallets.ParseRegisterRequest(data, r.genesis)
+			request, err := wallets.ParseRegisterRequest(data, r.Genesis)
 			if err != nil {
 				return fmt.Errorf("%s: %w", path, err)
 			}
 			row.Owner = request.Address.Owner.String()
 			rows = append(rows, row)
 		}
-		a, err := assetByCode(r.genesis, *asset)
+		a, err := assetByCode(r.Genesis, *asset)
 		if err != nil {
 			return err
 		}
 		e := &entry.Register{Header: header}
 		for _, row := range rows {
-			o, err := registration(r.genesis, a, row)
+			o, err := registration(r.Genesis, a, row)
 			if err != nil {
 				return fmt.Errorf("owner %s: %w", row.Owner, err)
 			}
 			e.Owners = append(e.Owners, o)
 		}
-		return p.write(cmd, r.genesis, e, nil)
+		return p.Write(cmd, r.Genesis, e, nil)
 	}
 	return cmd
 }
@@ -293,19 +303,19 @@ func proposeFreeze(frozen bool) *cobra.Command {
 		cmd.Use, cmd.Short = "unfreeze", "Propose to let a frozen owner spend again"
 		cmd.Example = strings.ReplaceAll(cmd.Example, "freeze", "unfreeze")
 	}
-	p := addProposalFlags(cmd)
+	p := AddProposalFlags(cmd)
 	owner := cmd.Flags().String("owner", "", "address of the owner's wallet, or the owner in hexadecimal (required)")
 	_ = cmd.MarkFlagRequired("owner")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		r, _, header, err := p.prepare(cmd)
+		r, _, header, err := p.Prepare(cmd)
 		if err != nil {
 			return err
 		}
-		own, err := ownerOf(r.genesis, *owner)
+		own, err := ownerOf(r.Genesis, *owner)
 		if err != nil {
 			return err
 		}
-		return p.write(cmd, r.genesis, &entry.Freeze{Header: header, Owner: own, Frozen: frozen}, nil)
+		return p.Write(cmd, r.Genesis, &entry.Freeze{Header: header, Owner: own, Frozen: frozen}, nil)
 	}
 	return cmd
 }
@@ -319,7 +329,7 @@ it can then read every payment that spends the programme's money, and nothing el
 		Example: `  comity ledger propose programme --ledger http://127.0.0.1:7001 --id 7 --name "School meals" --reader-key donor.pub --possession donor.proof --out programme.json`,
 		Args:    cobra.NoArgs,
 	}
-	p := addProposalFlags(cmd)
+	p := AddProposalFlags(cmd)
 	id := cmd.Flags().String("id", "", "the programme's number (required)")
 	_ = cmd.MarkFlagRequired("id")
 	name := cmd.Flags().String("name", "", "the programme's name (required)")
@@ -338,7 +348,7 @@ it can then read every payment that spends the programme's money, and nothing el
 		if err != nil {
 			return err
 		}
-		r, _, header, err := p.prepare(cmd)
+		r, _, header, err := p.Prepare(cmd)
 		if err != nil {
 			return err
 		}
@@ -346,7 +356,7 @@ it can then read every payment that spends the programme's money, and nothing el
 		if *closed {
 			e.Status = entry.StatusClosed
 		}
-		return p.write(cmd, r.genesis, e, nil)
+		return p.Write(cmd, r.Genesis, e, nil)
 	}
 	return cmd
 }
@@ -378,7 +388,7 @@ func proposeOversight() *cobra.Command {
 		Example: "  comity ledger propose oversight --ledger http://127.0.0.1:7001 --key auditor2.pub --possession auditor2.proof --out epoch.json",
 		Args:    cobra.NoArgs,
 	}
-	p := addProposalFlags(cmd)
+	p := AddProposalFlags(cmd)
 	keyText := cmd.Flags().String("key", "", "the new oversight key (required)")
 	_ = cmd.MarkFlagRequired("key")
 	possession := cmd.Flags().String("possession", "", "its proof of possession for the next epoch (required)")
@@ -388,11 +398,11 @@ func proposeOversight() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		r, state, header, err := p.prepare(cmd)
+		r, state, header, err := p.Prepare(cmd)
 		if err != nil {
 			return err
 		}
-		return p.write(cmd, r.genesis, &entry.Oversight{Header: header, Epoch: state.OversightEpoch + 1, Key: key, Possession: proof}, nil)
+		return p.Write(cmd, r.Genesis, &entry.Oversight{Header: header, Epoch: state.OversightEpoch + 1, Key: key, Possession: proof}, nil)
 	}
 	return cmd
 }

@@ -17,15 +17,15 @@ import (
 // maxAnswer bounds what is read from a ledger in one message: a block of the largest batch with its segments.
 const maxAnswer = 256 << 20
 
-// remote is a running ledger.
-type remote struct {
+// Remote is a running ledger.
+type Remote struct {
 	ledgerv1connect.LedgerServiceClient
-	genesis *entry.Genesis
+	Genesis *entry.Genesis
 }
 
-// dial asks a ledger for its genesis. What the node says its hash is does not matter: the hash is computed from the bytes, and a
+// Dial asks a ledger for its genesis. What the node says its hash is does not matter: the hash is computed from the bytes, and a
 // caller that expects a ledger passes its hash.
-func dial(ctx context.Context, address string, want *entry.GenesisHash) (*remote, error) {
+func Dial(ctx context.Context, address string, want *entry.GenesisHash) (*Remote, error) {
 	url, err := cli.LedgerURL(address)
 	if err != nil {
 		return nil, err
@@ -49,11 +49,11 @@ func dial(ctx context.Context, address string, want *entry.GenesisHash) (*remote
 	if want != nil && g.Hash() != *want {
 		return nil, cli.RefusedAs("other_ledger", fmt.Errorf("%s is ledger %s, not %s", url, g.Hash(), want))
 	}
-	return &remote{LedgerServiceClient: client, genesis: g}, nil
+	return &Remote{LedgerServiceClient: client, Genesis: g}, nil
 }
 
-// expectFlag reads --genesis.
-func expectFlag(text string) (*entry.GenesisHash, error) {
+// ExpectFlag reads --genesis.
+func ExpectFlag(text string) (*entry.GenesisHash, error) {
 	if text == "" {
 		return nil, nil
 	}
@@ -65,8 +65,8 @@ func expectFlag(text string) (*entry.GenesisHash, error) {
 	return &h, nil
 }
 
-// status asks for the status and decodes the state entry in it.
-func (r *remote) status(ctx context.Context) (*ledgerv1.GetStatusResponse, *entry.State, error) {
+// Status asks for the status and decodes the state entry in it.
+func (r *Remote) Status(ctx context.Context) (*ledgerv1.GetStatusResponse, *entry.State, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	answer, err := r.GetStatus(ctx, &ledgerv1.GetStatusRequest{})

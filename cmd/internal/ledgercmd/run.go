@@ -17,6 +17,7 @@ import (
 
 	"github.com/comity-ledger/comity/cmd/internal/circuits"
 	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/cmd/internal/keyfile"
 	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/settlement/journal"
@@ -88,7 +89,7 @@ func runLedger(cmd *cobra.Command, o runOptions, version string) (err error) {
 	if err != nil {
 		return err
 	}
-	key, err := readKeyFile(f.logKey(), purposeLog, secret)
+	key, _, err := keyfile.Read(f.logKey(), purposeLog, secret)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/cmd/internal/keyfile"
 	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
 	"github.com/comity-ledger/comity/settlement/entry"
 )
@@ -25,7 +26,7 @@ func addGenesisFlags(cmd *cobra.Command) genesisFlags {
 }
 
 func (f genesisFlags) read(cmd *cobra.Command) (*entry.Genesis, error) {
-	want, err := expectFlag(*f.hash)
+	want, err := ExpectFlag(*f.hash)
 	if err != nil {
 		return nil, err
 	}
@@ -40,16 +41,17 @@ func (f genesisFlags) read(cmd *cobra.Command) (*entry.Genesis, error) {
 		}
 		return g, nil
 	case *f.file == "" && *f.ledger != "":
-		r, err := dial(cmd.Context(), *f.ledger, want)
+		r, err := Dial(cmd.Context(), *f.ledger, want)
 		if err != nil {
 			return nil, err
 		}
-		return r.genesis, nil
+		return r.Genesis, nil
 	}
 	return nil, cli.Usagef("give --genesis-file or --ledger")
 }
 
-func readProposal(g *entry.Genesis, path string) (*entry.Proposal, error) {
+// ReadProposal reads a proposal for the ledger of that genesis and refuses one that says something else than it does.
+func ReadProposal(g *entry.Genesis, path string) (*entry.Proposal, error) {
 	data, err := readFile(path)
 	if err != nil {
 		return nil, err
@@ -81,7 +83,7 @@ not what its bytes do is refused. Signing twice changes nothing.`,
 		if err != nil {
 			return err
 		}
-		p, err := readProposal(g, args[0])
+		p, err := ReadProposal(g, args[0])
 		if err != nil {
 			return err
 		}
@@ -97,7 +99,7 @@ not what its bytes do is refused. Signing twice changes nothing.`,
 		if err != nil {
 			return err
 		}
-		key, err := readKeyFile(*keyPath, purposeSigner, secret)
+		key, _, err := keyfile.Read(*keyPath, PurposeSigner, secret)
 		if err != nil {
 			return err
 		}
@@ -118,7 +120,7 @@ not what its bytes do is refused. Signing twice changes nothing.`,
 			}
 		}
 		if *asJSON {
-			return printProposal(cmd, true, args[0], p)
+			return PrintProposal(cmd, true, args[0], p)
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "Signed: %d signature(s), %d missing\n", len(p.Signatures()), p.Missing())
 		return nil
@@ -138,21 +140,21 @@ the signatures stay good.`,
 		Example: "  comity ledger submit register.json --ledger http://127.0.0.1:7001",
 		Args:    cobra.ExactArgs(1),
 	}
-	address := ledgerFlag(cmd)
+	address := LedgerFlag(cmd)
 	hash := cmd.Flags().String("genesis", "", "genesis hash that the ledger must have")
 	wallet := cmd.Flags().String("wallet", "", "the wallet that made the proposal, to prove again if need be")
 	passphrase := cli.PassphraseFlag(cmd)
 	asJSON := cli.JSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		want, err := expectFlag(*hash)
+		want, err := ExpectFlag(*hash)
 		if err != nil {
 			return err
 		}
-		r, err := dial(cmd.Context(), *address, want)
+		r, err := Dial(cmd.Context(), *address, want)
 		if err != nil {
 			return err
 		}
-		p, err := readProposal(r.genesis, args[0])
+		p, err := ReadProposal(r.Genesis, args[0])
 		if err != nil {
 			return err
 		}
@@ -166,7 +168,7 @@ the signatures stay good.`,
 			if err != nil {
 				return err
 			}
-			if p, err = proveAgain(cmd, r.genesis, p, *wallet, *address, secret); err != nil {
+			if p, err = proveAgain(cmd, r.Genesis, p, *wallet, *address, secret); err != nil {
 				return err
 			}
 			if leaf, err = p.Assemble(); err != nil {

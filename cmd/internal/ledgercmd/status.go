@@ -1,6 +1,7 @@
 package ledgercmd
 
 import (
+	"encoding/hex"
 	"fmt"
 	"io"
 	"time"
@@ -8,28 +9,31 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/comity-ledger/comity/cmd/internal/cli"
+	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/zk"
 )
 
 // statusJSON is the answer of `ledger status --json`. Amounts are strings of minor units.
 type statusJSON struct {
-	Genesis        string        `json:"genesis"`
-	Name           string        `json:"name"`
-	Network        string        `json:"network"`
-	Height         uint64        `json:"height"`
-	Size           uint64        `json:"size"`
-	FinalSize      uint64        `json:"final_size"`
-	Time           string        `json:"time"`
-	NextSequence   uint64        `json:"next_sequence"`
-	Registered     uint32        `json:"registered"`
-	OversightEpoch uint32        `json:"oversight_epoch"`
-	Nullifiers     uint64        `json:"nullifiers"`
-	Pending        uint64        `json:"pending"`
-	Supply         []supplyJSON  `json:"supply"`
-	Witnesses      []witnessJSON `json:"witnesses"`
-	Version        string        `json:"version"`
-	UptimeSeconds  uint64        `json:"uptime_seconds"`
+	Genesis        string         `json:"genesis"`
+	Name           string         `json:"name"`
+	Network        string         `json:"network"`
+	Height         uint64         `json:"height"`
+	Size           uint64         `json:"size"`
+	FinalSize      uint64         `json:"final_size"`
+	Time           string         `json:"time"`
+	NextSequence   uint64         `json:"next_sequence"`
+	Registered     uint32         `json:"registered"`
+	OversightEpoch uint32         `json:"oversight_epoch"`
+	Nullifiers     uint64         `json:"nullifiers"`
+	Pending        uint64         `json:"pending"`
+	OpenHolds      uint64         `json:"open_holds"`
+	Corridors      []corridorJSON `json:"corridors"`
+	Supply         []supplyJSON   `json:"supply"`
+	Witnesses      []witnessJSON  `json:"witnesses"`
+	Version        string         `json:"version"`
+	UptimeSeconds  uint64         `json:"uptime_seconds"`
 }
 
 type supplyJSON struct {
@@ -45,6 +49,28 @@ type witnessJSON struct {
 	LastError string `json:"last_error,omitempty"`
 }
 
+// corridorJSON is how a corridor is doing; comity corridor list tells the rest.
+type corridorJSON struct {
+	Peer     string `json:"peer"`
+	Name     string `json:"name"`
+	State    string `json:"state"`
+	InFlight string `json:"in_flight"`
+	Cap      string `json:"cap"`
+}
+
+// CorridorState gives the word for a corridor's state.
+func CorridorState(s ledgerv1.CorridorState) string {
+	switch s {
+	case ledgerv1.CorridorState_CORRIDOR_STATE_ACTIVE:
+		return "active"
+	case ledgerv1.CorridorState_CORRIDOR_STATE_STALE:
+		return "stale"
+	case ledgerv1.CorridorState_CORRIDOR_STATE_FROZEN:
+		return "frozen"
+	}
+	return "unknown"
+}
+
 func statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "status",
@@ -53,32 +79,42 @@ func statusCommand() *cobra.Command {
 		Example: "  comity ledger status --ledger http://127.0.0.1:7001 --json",
 		Args:    cobra.NoArgs,
 	}
-	address := ledgerFlag(cmd)
+	address := LedgerFlag(cmd)
 	asJSON := cli.JSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		r, err := dial(cmd.Context(), *address, nil)
+		r, err := Dial(cmd.Context(), *address, nil)
 		if err != nil {
 			return err
 		}
-		answer, state, err := r.status(cmd.Context())
+		answer, state, err := r.Status(cmd.Context())
 		if err != nil {
 			return err
 		}
-		g := r.genesis
+		g := r.Genesis
 		out := statusJSON{
 			Genesis: g.Hash().String(), Name: g.Name, Network: g.Network.String(),
 			Height: state.Height, Size: answer.GetSize(), FinalSize: answer.GetFinalSize(), Time: formatMillis(state.TimeMillis),
 			NextSequence: state.NextSequence, Registered: state.RegistryLeaves, OversightEpoch: state.OversightEpoch, Nullifiers: state.Nullifiers,
-			Pending: answer.GetPending(), Supply: supplyOf(g, state), Witnesses: []witnessJSON{}, Version: answer.GetVersion(), UptimeSeconds: answer.GetUptimeSeconds(),
+			Pending: answer.GetPending(), OpenHolds: answer.GetOpenHolds(), Corridors: []corridorJSON{}, Supply: supplyOf(g, state), Witnesses: []witnessJSON{}, Version: answer.GetVersion(), UptimeSeconds: answer.GetUptimeSeconds(),
 		}
 		for _, w := range answer.GetWitnesses() {
 			out.Witnesses = append(out.Witnesses, witnessJSON{w.GetName(), w.GetSize(), w.GetLastError()})
+		}
+		for _, c := range answer.GetCorridors() {
+			out.Corridors = append(out.Corridors, corridorJSON{hex.EncodeToString(c.GetPeer()), c.GetName(), CorridorState(c.GetState()),
+				cli.MinorUnits(c.GetInFlight()), cli.MinorUnits(c.GetCap())})
 		}
 		return cli.Print(cmd, *asJSON, out, func(w io.Writer) {
 			fmt.Fprintf(w, "%s (%s network), genesis %s\n", g.Name, g.Network, g.Hash())
 			fmt.Fprintf(w, "height %d at %s, %d entries, %d of them final, %d pending\n", out.Height, out.Time, out.Size, out.FinalSize, out.Pending)
 			fmt.Fprintf(w, "%d owners registered, oversight epoch %d, next policy sequence %d\n", out.Registered, out.OversightEpoch, out.NextSequence)
 			printSupply(w, g, state)
+			if out.OpenHolds > 0 {
+				fmt.Fprintf(w, "%d open holds\n", out.OpenHolds)
+			}
+			for _, c := range out.Corridors {
+				fmt.Fprintf(w, "corridor to %s: %s, %s of %s minor units in flight\n", c.Name, c.State, c.InFlight, c.Cap)
+			}
 			for _, x := range out.Witnesses {
 				state := "ok"
 				if x.LastError != "" {
@@ -91,7 +127,8 @@ func statusCommand() *cobra.Command {
 	return cmd
 }
 
-func ledgerFlag(cmd *cobra.Command) *string {
+// LedgerFlag adds --ledger, which a command must be given.
+func LedgerFlag(cmd *cobra.Command) *string {
 	address := cmd.Flags().String("ledger", "", "address of the ledger, such as http://127.0.0.1:7001 (required)")
 	_ = cmd.MarkFlagRequired("ledger")
 	return address

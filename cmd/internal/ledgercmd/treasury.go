@@ -95,13 +95,13 @@ func record(w *walletcmd.Wallet, r any) error {
 }
 
 type treasuryFlags struct {
-	proposal                             *proposalFlags
+	proposal                             *ProposalFlags
 	wallet, amount, asset, programmeText *string
 	passphrase                           cli.Passphrase
 }
 
 func addTreasuryFlags(cmd *cobra.Command) *treasuryFlags {
-	t := &treasuryFlags{proposal: addProposalFlags(cmd), passphrase: cli.PassphraseFlag(cmd)}
+	t := &treasuryFlags{proposal: AddProposalFlags(cmd), passphrase: cli.PassphraseFlag(cmd)}
 	t.wallet = cmd.Flags().String("wallet", "", "the treasury's wallet folder (required)")
 	_ = cmd.MarkFlagRequired("wallet")
 	t.amount = cmd.Flags().String("amount", "", "the amount, with the decimals of the currency (required)")
@@ -114,11 +114,11 @@ func addTreasuryFlags(cmd *cobra.Command) *treasuryFlags {
 type draftFunc func(ctx context.Context, w *walletcmd.Wallet, b *wallets.Builder, asset zk.AssetID, amount zk.Amount, programme zk.ProgrammeID, sequence uint64) (*wallets.Draft, error)
 
 func (t *treasuryFlags) propose(cmd *cobra.Command, build draftFunc) error {
-	r, _, header, err := t.proposal.prepare(cmd)
+	r, _, header, err := t.proposal.Prepare(cmd)
 	if err != nil {
 		return err
 	}
-	a, err := assetByCode(r.genesis, *t.asset)
+	a, err := assetByCode(r.Genesis, *t.asset)
 	if err != nil {
 		return err
 	}
@@ -167,7 +167,7 @@ func (t *treasuryFlags) propose(cmd *cobra.Command, build draftFunc) error {
 	if err := record(w, &wallets.RefusedAttempt{TxID: attempt.TxID, Code: awaiting, Detail: "the proposal waits for policy signatures"}); err != nil {
 		return err
 	}
-	return t.proposal.write(cmd, r.genesis, draft.Tx, draft.Segments)
+	return t.proposal.Write(cmd, r.Genesis, draft.Tx, draft.Segments)
 }
 
 // proveAgain makes the proofs of a proposal anew against the ledger's present roots, in the wallet that made it, and returns the
