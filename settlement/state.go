@@ -198,12 +198,15 @@ func (s *State) Entry() *entry.State {
 
 // MayExpire tells whether an idle ledger should log a state entry at the ledger
 // time `now`, both in milliseconds, because something may still expire: an
-// entry that was built while the ledger was active, an open hold, or an entry
-// with the expiry seenExpiry, the greatest that the driver has seen in a submission that was
+// entry that was built while the ledger was active, an open hold, what a peer
+// saw last of a ledger with corridors, or an entry with the expiry seenExpiry, the greatest that the driver has seen in a submission that was
 // not refused as expiry_too_far (L4.12; or anybody could keep an idle ledger
 // awake for ever). Only a logged time makes "expired" final.
 func (s *State) MayExpire(now, seenExpiry uint64) bool {
 	horizon := add(s.lastActivity, max(s.rules.genesis.MaxExpiryMillis, s.rules.genesis.RegistryWindowMillis))
+	if len(s.corridors.rows) > 0 {
+		horizon = ^uint64(0)
+	}
 	return now > s.time && s.time < max(horizon, seenExpiry, s.holds.latest())
 }
 
