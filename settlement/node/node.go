@@ -163,7 +163,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		n.cancel(err)
 		return nil, err
 	}
-	forget, err := n.observe()
+	forget, err := n.observe(meter())
 	if err != nil {
 		n.cancel(err)
 		return nil, errors.Join(err, n.journal.Close())

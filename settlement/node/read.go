@@ -142,6 +142,25 @@ func plain(path []proof.Hash, err error) ([][32]byte, error) {
 	return out, nil
 }
 
+// Holds returns all open holds, ascending by id. There may be a million: a caller from outside reads them in pages (HoldsAfter).
+func (n *Node) Holds() []settlement.Hold { return n.state.Load().Holds() }
+
+// HoldsAfter returns at most limit open holds with ids past `after`, whether there are more, and the height of the block after which that is so.
+func (n *Node) HoldsAfter(after entry.HoldID, limit int) (holds []settlement.Hold, more bool, height uint64) {
+	state := n.state.Load()
+	holds, more = state.HoldsAfter(after, limit)
+	return holds, more, state.Height()
+}
+
+// Hold looks an open hold up. One that was decided is found by its key (Spent).
+func (n *Node) Hold(id entry.HoldID) (settlement.Hold, bool) { return n.state.Load().Hold(id) }
+
+// Corridors returns what the ledger keeps about its peers, as it stands now.
+func (n *Node) Corridors() []settlement.Corridor {
+	state := n.state.Load()
+	return state.Corridors(state.LedgerTime(n.wall()))
+}
+
 // LatestCheckpoint is the last durable head, signed by the log alone.
 func (n *Node) LatestCheckpoint(context.Context) ([]byte, error) {
 	state := n.state.Load()

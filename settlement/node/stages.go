@@ -75,6 +75,7 @@ func (n *Node) sequence() {
 	defer idle.Stop()
 	busy := n.cfg.Now() // when a client's entry was last at hand
 	written := busy     // when the last block was
+	var due expiries
 	for {
 		var batch []*task
 		select {
@@ -82,11 +83,12 @@ func (n *Node) sequence() {
 			batch = append(batch, t)
 			busy = n.cfg.Now()
 		case <-idle.C:
-			// The longer the ledger is idle, the rarer its state entries: at first one a tick, after a while one in 64.
-			if now := n.cfg.Now(); now.Sub(written) < min(now.Sub(busy)/16, 64*n.cfg.Limits.Idle) {
+			// The longer the ledger is idle, the rarer its state entries: at first one a tick, after a while one in 64. But that a hold has
+			// expired is logged at the next tick: somebody waits to void it.
+			state := n.seq.State()
+			if now := n.cfg.Now(); now.Sub(written) < min(now.Sub(busy)/16, 64*n.cfg.Limits.Idle) && !due.passed(state, n.wall()) {
 				continue
 			}
-			state := n.seq.State()
 			if !state.MayExpire(state.LedgerTime(n.wall()), n.expiry.Load()) {
 				continue
 			}
@@ -109,6 +111,20 @@ func (n *Node) sequence() {
 		}
 		written = n.cfg.Now()
 	}
+}
+
+// expiries remembers when the next open hold expires, because finding out looks at all of them.
+type expiries struct {
+	height uint64 // of the state looked at; 0 before the first
+	next   uint64 // its answer
+}
+
+// passed tells whether a hold that is open in the state has expired by the wall clock, in milliseconds, and the log does not say so yet.
+func (e *expiries) passed(state *settlement.State, wall uint64) bool {
+	if e.height == 0 || e.height != state.Height() {
+		e.height, e.next = state.Height(), state.NextHoldExpiry()
+	}
+	return e.next != 0 && state.LedgerTime(wall) >= e.next
 }
 
 // step writes one block of what waits, or a state entry alone when nothing does. An error means that the node must not go on; the tasks

@@ -37,7 +37,6 @@ func (h *handlers) waiting(ctx context.Context, millis uint32) (context.Context,
 
 // handlers translate. Each method reads its message, calls the ledger and writes its answer; errors go through toConnect.
 type handlers struct {
-	ledgerv1connect.UnimplementedLedgerServiceHandler
 	server  *Server
 	ledger  Ledger
 	genesis *entry.Genesis
@@ -76,7 +75,11 @@ func (h *handlers) GetStatus(ctx context.Context, _ *ledgerv1.GetStatusRequest) 
 	out := &ledgerv1.GetStatusResponse{
 		Height: status.State.Height, Size: status.Size, TimeMillis: status.State.TimeMillis, FinalSize: status.FinalSize,
 		State: entry.Encode(status.State), NextSequence: status.State.NextSequence, Pending: status.Pending,
-		Version: h.server.cfg.Version, UptimeSeconds: status.UptimeSeconds,
+		Version: h.server.cfg.Version, UptimeSeconds: status.UptimeSeconds, OpenHolds: uint64(status.State.Holds),
+	}
+	for _, c := range h.ledger.Corridors() {
+		out.Corridors = append(out.Corridors, &ledgerv1.CorridorStatus{Peer: c.Peer[:], Name: c.Name, State: corridorStates[c.State], InFlight: c.InFlight,
+			Cap: c.Cap, ObservedMillis: c.ObservedAt})
 	}
 	for _, asset := range h.genesis.Assets {
 		supply := &ledgerv1.Supply{AssetId: uint32(asset.ID), Code: asset.Code, Decimals: uint32(asset.Decimals)}

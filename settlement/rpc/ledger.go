@@ -42,6 +42,13 @@ type Ledger interface {
 	Inclusion(ctx context.Context, index, size uint64) ([][32]byte, error)
 	// Consistency returns the proof that the first newer leaves begin with the first older ones, older <= newer.
 	Consistency(ctx context.Context, older, newer uint64) ([][32]byte, error)
+	// Hold looks an open hold up.
+	Hold(id entry.HoldID) (settlement.Hold, bool)
+	// HoldsAfter returns the open holds with ids past `after`, ascending, at most limit of them; whether there are more; and the height
+	// of the block after which that is so.
+	HoldsAfter(after entry.HoldID, limit int) (holds []settlement.Hold, more bool, height uint64)
+	// Corridors returns what the ledger keeps about its peers, ascending by genesis hash.
+	Corridors() []settlement.Corridor
 	// Tile returns the hashes of a C2SP tile as far as they are filled.
 	Tile(ctx context.Context, level uint8, index uint64) ([]byte, error)
 }

@@ -49,6 +49,10 @@ type fakeLedger struct {
 	accepted map[string]Accepted
 	final    uint64
 	reads    int
+
+	holds     []settlement.Hold // ascending by id; set before the start, as what follows
+	corridors []settlement.Corridor
+	used      map[zk.Nullifier]uint64
 }
 
 func newFake(t testing.TB) *fakeLedger {
@@ -109,7 +113,7 @@ func (f *fakeLedger) Genesis() *entry.Genesis { return f.genesis }
 func (f *fakeLedger) Status(context.Context) (Status, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	state := &entry.State{Height: uint64(len(f.blocks) - 1), TimeMillis: 77, NextSequence: 5, Supply: []entry.Supply{{Asset: 1, Issued: 900, Redeemed: 100}}}
+	state := &entry.State{Height: uint64(len(f.blocks) - 1), TimeMillis: 77, NextSequence: 5, Holds: 12, Supply: []entry.Supply{{Asset: 1, Issued: 900, Redeemed: 100}}}
 	return Status{State: state, Size: f.size(), FinalSize: f.final, Witnesses: []WitnessStatus{{Name: "w1", Size: f.final}}}, nil
 }
 
@@ -242,6 +246,30 @@ func (f *fakeLedger) path(size uint64, prove func(proof.HashReader) ([]proof.Has
 	return out, err
 }
 
+func (f *fakeLedger) Hold(id entry.HoldID) (settlement.Hold, bool) {
+	for _, h := range f.holds {
+		if h.ID == id {
+			return h, true
+		}
+	}
+	return settlement.Hold{}, false
+}
+
+func (f *fakeLedger) HoldsAfter(after entry.HoldID, limit int) (holds []settlement.Hold, more bool, height uint64) {
+	for _, h := range f.holds {
+		if c := bytes.Compare(h.ID.Tx[:], after.Tx[:]); c < 0 || c == 0 && h.ID.Leg <= after.Leg {
+			continue
+		}
+		if len(holds) == limit {
+			return holds, true, 7
+		}
+		holds = append(holds, h)
+	}
+	return holds, false, 7
+}
+
+func (f *fakeLedger) Corridors() []settlement.Corridor { return f.corridors }
+
 func (f *fakeLedger) LatestCheckpoint(context.Context) ([]byte, error) {
 	return []byte("latest"), nil
 }
@@ -249,7 +277,9 @@ func (f *fakeLedger) LatestCheckpoint(context.Context) ([]byte, error) {
 func (f *fakeLedger) Spent(_ context.Context, nullifiers []zk.Nullifier) ([]settlement.Hit, error) {
 	hits := make([]settlement.Hit, len(nullifiers))
 	for i, n := range nullifiers {
-		if n[31] == 1 {
+		if index, ok := f.used[n]; ok {
+			hits[i] = settlement.Hit{Found: true, EntryIndex: index}
+		} else if n[31] == 1 && n[0] == 0 {
 			hits[i] = settlement.Hit{Found: true, EntryIndex: 42}
 		}
 	}

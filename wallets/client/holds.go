@@ -146,12 +146,15 @@ const (
 type Corridor struct {
 	Peer       entry.GenesisHash
 	State      CorridorState
-	Why        string // why it is stale or frozen, for people
+	Why        string          // why it is stale or frozen, for people
+	LogKey     entry.SignerKey // signs the peer's checkpoints now, after Rotations rotations
+	Rotations  uint32
 	Size       uint64 // leaves of the peer's log at the last observation, 0 before the first
+	Root       [32]byte
 	PeerTime   uint64 // the peer's ledger time then
 	ObservedAt uint64 // this ledger's time then
-	InFlight   uint64 // minor units of size classes
-	Claims     uint64 // late decisions
+	InFlight   uint64 // size classes of open holds, minor units
+	Claims     uint64 // size classes of holds that the peer decided against an override, minor units
 	Terms      *entry.CorridorTerms
 }
 
@@ -174,11 +177,13 @@ func (c *Client) Corridors(ctx context.Context) ([]Corridor, error) {
 		if err != nil {
 			return nil, wallets.Refuse(wallets.LedgerLied, "the terms of a corridor: %v", err)
 		}
-		if len(m.GetPeer()) != len(entry.GenesisHash{}) || states[m.GetState()] == "" {
-			return nil, wallets.Refuse(wallets.LedgerLied, "a corridor with a peer of %d bytes and the state %v", len(m.GetPeer()), m.GetState())
+		if len(m.GetPeer()) != 32 || len(m.GetRoot()) != 32 || len(m.GetLogKey()) != 32 || states[m.GetState()] == "" {
+			return nil, wallets.Refuse(wallets.LedgerLied, "a corridor with a peer of %d bytes, a root of %d, a log key of %d and the state %v",
+				len(m.GetPeer()), len(m.GetRoot()), len(m.GetLogKey()), m.GetState())
 		}
-		out[i] = Corridor{Peer: entry.GenesisHash(m.GetPeer()), State: states[m.GetState()], Why: m.GetWhy(), Size: m.GetSize(), PeerTime: m.GetPeerMillis(),
-			ObservedAt: m.GetObservedMillis(), InFlight: m.GetInFlight(), Claims: m.GetClaims(), Terms: terms}
+		out[i] = Corridor{Peer: entry.GenesisHash(m.GetPeer()), State: states[m.GetState()], Why: m.GetWhy(), LogKey: entry.SignerKey(m.GetLogKey()),
+			Rotations: m.GetRotations(), Size: m.GetSize(), Root: [32]byte(m.GetRoot()), PeerTime: m.GetPeerMillis(), ObservedAt: m.GetObservedMillis(),
+			InFlight: m.GetInFlight(), Claims: m.GetClaims(), Terms: terms}
 	}
 	return out, nil
 }

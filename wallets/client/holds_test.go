@@ -167,18 +167,21 @@ func TestCorridorsKeepTheirTerms(t *testing.T) {
 	}
 	row := func() *ledgerv1.Corridor {
 		return &ledgerv1.Corridor{Peer: bytes.Repeat([]byte{7}, 32), State: ledgerv1.CorridorState_CORRIDOR_STATE_FROZEN, Why: "fork", Size: 9, PeerMillis: 8,
-			ObservedMillis: 6, InFlight: 110, Claims: 1, Terms: terms.Append(nil)}
+			ObservedMillis: 6, InFlight: 110, Claims: 1, Terms: terms.Append(nil), Root: bytes.Repeat([]byte{5}, 32), LogKey: bytes.Repeat([]byte{4}, 32), Rotations: 3}
 	}
 	got, err := serve(t, &shelf{corridors: []*ledgerv1.Corridor{row()}}).Corridors(t.Context())
 	if err != nil || len(got) != 1 {
 		t.Fatalf("%v, %v", got, err)
 	}
 	if c := got[0]; c.Peer[0] != 7 || c.State != CorridorFrozen || c.Why != "fork" || c.Size != 9 || c.PeerTime != 8 || c.ObservedAt != 6 || c.InFlight != 110 || c.Claims != 1 ||
+		c.Root[31] != 5 || c.LogKey[0] != 4 || c.Rotations != 3 ||
 		!bytes.Equal(c.Terms.Append(nil), terms.Append(nil)) {
 		t.Fatalf("%+v", c)
 	}
 	for name, change := range map[string]func(*ledgerv1.Corridor){
 		"a short peer":    func(c *ledgerv1.Corridor) { c.Peer = nil },
+		"no root":         func(c *ledgerv1.Corridor) { c.Root = nil },
+		"a long log key":  func(c *ledgerv1.Corridor) { c.LogKey = make([]byte, 33) },
 		"no state":        func(c *ledgerv1.Corridor) { c.State = 0 },
 		"a state of none": func(c *ledgerv1.Corridor) { c.State = 9 },
 		"no terms":        func(c *ledgerv1.Corridor) { c.Terms = nil },

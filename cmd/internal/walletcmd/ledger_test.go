@@ -230,6 +230,7 @@ func (n *node) Spent(_ context.Context, nfs []zk.Nullifier) ([]settlement.Hit, e
 func (n *node) Entry(context.Context, uint64) ([]byte, uint64, error) {
 	return nil, 0, settlement.ErrNotFound
 }
+func (n *node) Corridors() []settlement.Corridor { return nil }
 func (n *node) Tile(context.Context, uint8, uint64) ([]byte, error) {
 	return nil, settlement.ErrNotFound
 }

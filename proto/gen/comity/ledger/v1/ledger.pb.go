@@ -2422,11 +2422,17 @@ type Corridor struct {
 	SizeClasses []uint64 `protobuf:"varint,11,rep,packed,name=size_classes,json=sizeClasses,proto3" json:"size_classes,omitempty"`
 	// How old an observation may be for a new hold, in milliseconds.
 	StaleMillis uint64 `protobuf:"varint,12,opt,name=stale_millis,json=staleMillis,proto3" json:"stale_millis,omitempty"`
-	// Number of late decisions that are booked as claims.
+	// Sum of the size classes of overridden holds that the peer turned out to have decided otherwise, in minor units.
 	Claims uint64 `protobuf:"varint,13,opt,name=claims,proto3" json:"claims,omitempty"`
 	// Canonical bytes of the terms: log key, witnesses, quorum and the peer's policy besides what stands above, as settlement/SPEC.md lays
 	// them out.
-	Terms         []byte `protobuf:"bytes,14,opt,name=terms,proto3" json:"terms,omitempty"`
+	Terms []byte `protobuf:"bytes,14,opt,name=terms,proto3" json:"terms,omitempty"`
+	// Root of the peer's log at the last observation, 32 bytes; zero before the first.
+	Root []byte `protobuf:"bytes,15,opt,name=root,proto3" json:"root,omitempty"`
+	// The key that signs the peer's checkpoints now, 32 bytes: that of the terms or of the last rotation.
+	LogKey []byte `protobuf:"bytes,16,opt,name=log_key,json=logKey,proto3" json:"log_key,omitempty"`
+	// Number of that rotation, 0 for the key of the terms.
+	Rotations     uint32 `protobuf:"varint,17,opt,name=rotations,proto3" json:"rotations,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2557,6 +2563,27 @@ func (x *Corridor) GetTerms() []byte {
 		return x.Terms
 	}
 	return nil
+}
+
+func (x *Corridor) GetRoot() []byte {
+	if x != nil {
+		return x.Root
+	}
+	return nil
+}
+
+func (x *Corridor) GetLogKey() []byte {
+	if x != nil {
+		return x.LogKey
+	}
+	return nil
+}
+
+func (x *Corridor) GetRotations() uint32 {
+	if x != nil {
+		return x.Rotations
+	}
+	return 0
 }
 
 // LookupNullifierRequest holds nullifiers.
@@ -2870,7 +2897,7 @@ const file_comity_ledger_v1_ledger_proto_rawDesc = "" +
 	"\x06height\x18\x03 \x01(\x04R\x06height\"\x16\n" +
 	"\x14ListCorridorsRequest\"Q\n" +
 	"\x15ListCorridorsResponse\x128\n" +
-	"\tcorridors\x18\x01 \x03(\v2\x1a.comity.ledger.v1.CorridorR\tcorridors\"\x94\x03\n" +
+	"\tcorridors\x18\x01 \x03(\v2\x1a.comity.ledger.v1.CorridorR\tcorridors\"\xdf\x03\n" +
 	"\bCorridor\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\fR\x04peer\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -2887,7 +2914,10 @@ const file_comity_ledger_v1_ledger_proto_rawDesc = "" +
 	"\fsize_classes\x18\v \x03(\x04R\vsizeClasses\x12!\n" +
 	"\fstale_millis\x18\f \x01(\x04R\vstaleMillis\x12\x16\n" +
 	"\x06claims\x18\r \x01(\x04R\x06claims\x12\x14\n" +
-	"\x05terms\x18\x0e \x01(\fR\x05terms\"8\n" +
+	"\x05terms\x18\x0e \x01(\fR\x05terms\x12\x12\n" +
+	"\x04root\x18\x0f \x01(\fR\x04root\x12\x17\n" +
+	"\alog_key\x18\x10 \x01(\fR\x06logKey\x12\x1c\n" +
+	"\trotations\x18\x11 \x01(\rR\trotations\"8\n" +
 	"\x16LookupNullifierRequest\x12\x1e\n" +
 	"\n" +
 	"nullifiers\x18\x01 \x03(\fR\n" +
