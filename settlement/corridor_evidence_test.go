@@ -215,6 +215,7 @@ func TestLateDecisionIsBookedOnceAsAClaim(t *testing.T) {
 	mine, decider, other := toyHold(3), toyHold(4), toyHold(5)
 	here, elsewhere := entry.Named{Ledger: toyHome, Hold: mine}, entry.Named{Ledger: toyHome, Hold: other}
 	third := entry.Named{Ledger: entry.GenesisHash{0xcc}, Hold: other}
+	namesake := entry.Named{Ledger: entry.GenesisHash{0x11}, Hold: mine} // the same id on another ledger
 	p0 := newToyPeer(t)
 	for name, x := range map[string]struct {
 		overrode entry.Outcome
@@ -222,6 +223,7 @@ func TestLateDecisionIsBookedOnceAsAClaim(t *testing.T) {
 		code     entry.Code
 	}{
 		"voided, posted late":                     {entry.Voided, p0.decide(decider, entry.Posted, here), ""},
+		"posted, posted late for a namesake":      {entry.Posted, p0.decide(decider, entry.Posted, namesake, elsewhere), ""},
 		"voided, posted late for two ledgers":     {entry.Voided, p0.decide(decider, entry.Posted, here, third), ""},
 		"posted, voided late":                     {entry.Posted, p0.decide(decider, entry.Voided), ""},
 		"posted, posted late for another hold":    {entry.Posted, p0.decide(decider, entry.Posted, elsewhere), ""},

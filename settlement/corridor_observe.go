@@ -95,7 +95,7 @@ func (row *corridor) judgeGrowth(head proof.Head, path []proof.Hash) error {
 	if err == nil {
 		return nil
 	}
-	if older, newer, ok := consistencyRoots(last.Size, head.Size, path); ok && newer == head.Root && older != last.Root {
+	if older, newer, ok := consistencyRoots(last.Size, head.Size, path); ok && newer == head.Root {
 		return entry.Refuse(entry.PeerForked, "%d leaves of the tree of %d have the root %v, observed was %v", last.Size, head.Size, older, last.Root)
 	}
 	earlier := row.seen[max(0, len(row.seen)-maxOvertaken):]

@@ -126,6 +126,30 @@ func TestFirstObservationNeedsNoGrowth(t *testing.T) {
 	toyMust(t, toySettle(t, toyCorridor(t), p.observe(0), toyNow))
 }
 
+// What the witnesses signed is what is recorded, not what the entry says.
+func TestEntryMustSayWhatTheCheckpointSays(t *testing.T) {
+	c, p := toyPair(t)
+	from := p.size()
+	forger := p.fork(from)
+	forger.time++
+	p.block()
+	forger.block()
+	e := forger.observe(from) // growth and state entry are right, for a tree of the relayer's own
+	e.Checkpoint = p.observe(from).Checkpoint
+	toyRefused(t, "another root under a true checkpoint", toySettle(t, c, e, toyNow), entry.PeerCheckpointInvalid)
+
+	small := newToyPeer(t)
+	small.block()
+	small.block() // three leaves: the path of the last one also fits a tree of two
+	e = small.observe(0)
+	toyMust(t, toySettle(t, toyCorridor(t), e, toyNow))
+	e.Size = 2
+	if err := proof.VerifyInclusion(proof.Head{Size: 2, Root: e.Root}, 1, proof.LeafHash(e.State), hashes(e.StatePath)); err != nil {
+		t.Fatal(err)
+	}
+	toyRefused(t, "another size under a true checkpoint", toySettle(t, toyCorridor(t), e, toyNow), entry.PeerCheckpointInvalid)
+}
+
 func TestPeerTimeMayStandStill(t *testing.T) {
 	c, p := toyPair(t)
 	from := p.size()
@@ -290,14 +314,25 @@ func TestOvertakenRelayerProvesAgain(t *testing.T) {
 	// The same is said to who asks after the fact.
 	toyRefused(t, "larger, late", toySettle(t, c, admitted[2], toyNow), entry.TryLater)
 	toyMust(t, toySettle(t, c, p.observe(admitted[1].Size), toyNow))
-	// From further behind the path is just wrong.
-	for range maxOvertaken {
-		size := p.size()
+}
+
+func TestRelayerFarBehindIsJustWrong(t *testing.T) {
+	c, p := toyPair(t)
+	from := p.size()
+	for behind := range maxOvertaken + 1 {
 		p.block()
-		toyMust(t, toySettle(t, c, p.observe(size), toyNow))
+		e := p.observe(from)
+		switch {
+		case behind == 0:
+			toyMust(t, toySettle(t, c, e, toyNow))
+			continue
+		case behind < maxOvertaken:
+			toyRefused(t, fmt.Sprint(behind, " behind"), toySettle(t, c, e, toyNow), entry.TryLater)
+		default:
+			toyRefused(t, fmt.Sprint(behind, " behind"), toySettle(t, c, e, toyNow), entry.PeerCheckpointInvalid)
+		}
+		toyMust(t, toySettle(t, c, p.observe(c.only().last().Size), toyNow))
 	}
-	p.block()
-	toyRefused(t, "far behind", toySettle(t, c, p.observe(from), toyNow), entry.PeerCheckpointInvalid)
 }
 
 func TestTermsThatChangeInFlightAreJudgedAgain(t *testing.T) {

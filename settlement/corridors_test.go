@@ -353,6 +353,10 @@ func TestSettingTermsAgainKeepsWhatWasSeen(t *testing.T) {
 
 func TestCloneLeavesTheOriginalAlone(t *testing.T) {
 	c, p := toyPair(t)
+	from := p.size()
+	at := p.block(p.decide(toyHold(4), entry.Voided))
+	toyMust(t, toySettle(t, c, p.observe(from), toyNow))
+	c.overrode(toyAway, toyHold(3), toyHold(4), entry.Posted, 100)
 	bytes, hash := c.append(nil), c.hash()
 	d := c.clone()
 	if d.hash() != hash {
@@ -362,6 +366,7 @@ func TestCloneLeavesTheOriginalAlone(t *testing.T) {
 	p.block()
 	toyMust(t, toySettle(t, d, p.observe(size), toyNow))
 	d.place(toyAway, 100)
+	toyMust(t, toyFile(t, d, toyEvidence(entry.EvidenceLate, p.proof(size, at).Marshal())))
 	d.overrode(toyAway, toyHold(1), toyHold(2), entry.Posted, 100)
 	toyApply(t, d, toyDoes(entry.CorridorFreezes))
 	other := toySets(toyTerms())
