@@ -29,12 +29,15 @@ type Block struct {
 	// Segments are the payee ciphertexts, one per leg, in the order of entries
 	// and legs. They are no part of the log: entries hold their SHA-256.
 	Segments [][]byte
-	// Nullifiers are those spent here, in order of entries, legs and inputs.
+	// Nullifiers are those spent here, in order of entries, legs and inputs, and
+	// the other once-only keys that entries use up (1.14), which a store keeps
+	// and looks up like nullifiers.
 	Nullifiers []SpentNullifier
 	// Sequences are the policy sequence numbers used here, in order.
 	Sequences []UsedSequence
 	// Commitments are the outputs in order of entries, legs and outputs, each
-	// with the position at which it was placed in the note tree.
+	// with the position at which it was placed in the note tree. A held output is
+	// not among them; the entry that resolves its hold has one.
 	Commitments []PlacedCommitment
 	// Anchor holds the roots at the end of the block, those of the state entry.
 	Anchor Anchor
@@ -42,7 +45,8 @@ type Block struct {
 	Root [32]byte
 }
 
-// SpentNullifier names the entry that spent a nullifier.
+// SpentNullifier names the entry that spent a nullifier, or used another
+// once-only key up.
 type SpentNullifier struct {
 	Nullifier  zk.Nullifier
 	EntryIndex uint64

@@ -38,6 +38,16 @@ func history(t testing.TB) *ledgertest.Bed {
 	step(b.Redeem(ledgertest.AUR, 7, 10))
 	step(b.Transfer())
 	step(b.Transfer())
+	// Blocks 9 to 13: a hold is attested and posted, another is released.
+	payee, payeeKey := b.Key()
+	attestor, attestorKey := b.Key()
+	rule := &entry.Attested{Until: b.Now + 100_000, Payee: payeeKey, Statement: entry.StatementDelivery, Threshold: 1, Attestors: []entry.SignerKey{attestorKey}}
+	held := b.Prove(b.Holding(0, rule, rule))
+	step(held)
+	step(b.Attest(held.HoldID(0), entry.Attests, 0, attestor, entry.StatementDelivery, entry.Digest([]byte("waybill"))))
+	step(b.Resolution(held.HoldID(0), entry.Posted, entry.ReasonAttested))
+	step(b.Release(held.HoldID(1), payee))
+	step(b.Document(entry.Anchors, entry.Digest([]byte("waybill")), [32]byte{}))
 	return b
 }
 
@@ -118,6 +128,8 @@ func TestTamperedLogIsNamedAtItsEntry(t *testing.T) {
 		"height":          {state(func(e *entry.State) { e.Height++ }), 10, ""},
 		"supply":          {state(func(e *entry.State) { e.Supply[0].Issued++ }), 10, ""},
 		"oversight epoch": {state(func(e *entry.State) { e.OversightEpoch++ }), 10, ""},
+		"open holds":      {state(func(e *entry.State) { e.Holds++ }), 10, ""},
+		"corridors":       {state(func(e *entry.State) { e.CorridorsHash[0] ^= 1 }), 10, ""},
 		"policy":          {state(func(e *entry.State) { e.PolicyHash[0]++ }), 10, ""},
 		"garbage":         {func(_ *testing.T, bs []*settlement.Block) { bs[4].Entries[1] = []byte{1, 3, 5} }, 9, entry.Malformed},
 		"no state entry":  {func(_ *testing.T, bs []*settlement.Block) { bs[4].Entries = bs[4].Entries[:2] }, 9, entry.UnknownKind},
@@ -132,7 +144,16 @@ func TestTamperedLogIsNamedAtItsEntry(t *testing.T) {
 		"settled again":      {func(_ *testing.T, bs []*settlement.Block) { bs[8].Entries[0] = bs[7].Entries[0] }, 17, entry.NullifierSpent},
 		"signature":          {func(t *testing.T, bs []*settlement.Block) { bs[5].Entries[0][len(bs[5].Entries[0])-1] ^= 1 }, 11, entry.SignatureInvalid},
 		"signed entry again": {func(t *testing.T, bs []*settlement.Block) { bs[7].Entries[0] = bs[5].Entries[0] }, 15, entry.SequenceStale},
-		"block left out":     {func(_ *testing.T, bs []*settlement.Block) { *bs[4] = *bs[5] }, 11, ""},
+		"held twice":         {func(_ *testing.T, bs []*settlement.Block) { bs[10].Entries[0] = bs[9].Entries[0] }, 21, entry.NullifierSpent},
+		"resolved again":     {func(_ *testing.T, bs []*settlement.Block) { bs[13].Entries[0] = bs[11].Entries[0] }, 27, entry.HoldResolved},
+		"attested after all": {func(_ *testing.T, bs []*settlement.Block) { bs[10].Entries[0] = bs[11].Entries[0] }, 21, entry.HoldNotReady},
+		"resolved by another commitment": {func(t *testing.T, bs []*settlement.Block) {
+			bs[11].Entries[0] = change(t, bs[11].Entries[0], func(e *entry.Resolve) { e.Commitment = zk.Commitment(b.Rand.Field()) })
+		}, 23, entry.OutcomeInvalid},
+		"forged release": {func(t *testing.T, bs []*settlement.Block) {
+			bs[12].Entries[0] = change(t, bs[12].Entries[0], func(e *entry.Resolve) { e.Release[0] ^= 1 })
+		}, 25, entry.AttestationInvalid},
+		"block left out": {func(_ *testing.T, bs []*settlement.Block) { *bs[4] = *bs[5] }, 11, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			blocks := bare(b.Blocks)
@@ -273,7 +294,7 @@ func (s *shelf) Snapshot(context.Context) (uint64, []byte, error) {
 
 func TestRestoreUsesASnapshotOnlyWhenItHolds(t *testing.T) {
 	b := history(t)
-	middle, err := replay.All(t.Context(), seq(b.Blocks[:5]), replay.Config{Verifier: b.Verifier}, nil)
+	middle, err := replay.All(t.Context(), seq(b.Blocks[:11]), replay.Config{Verifier: b.Verifier}, nil) // two holds are open
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,11 +306,11 @@ func TestRestoreUsesASnapshotOnlyWhenItHolds(t *testing.T) {
 		snapshot []byte
 		served   int
 	}{
-		"none":          {0, nil, 8},
-		"good":          {4, good, 4},
-		"damaged":       {4, bad, 8},
-		"wrong height":  {3, good, 8},
-		"of the future": {400, good, 8},
+		"none":          {0, nil, 13},
+		"good":          {10, good, 3},
+		"damaged":       {10, bad, 13},
+		"wrong height":  {9, good, 13},
+		"of the future": {400, good, 13},
 	} {
 		s := &shelf{blocks: b.Blocks, height: c.height, snapshot: c.snapshot}
 		state, err := replay.Restore(t.Context(), s, nil, nil)

@@ -29,6 +29,7 @@ type Shape struct {
 	Entries    int // besides the state entry
 	EntryBytes int // of each; at least 100
 	Nullifiers int // per entry
+	Keys       int // per entry: once-only keys that do not stand in its bytes
 	Outputs    int // per entry
 	Segment    int // bytes of each entry's segment
 }
@@ -51,7 +52,7 @@ func (c *Chain) Genesis() *settlement.Block { return c.Blocks[0] }
 
 // Random makes the next block with a shape drawn at random.
 func (c *Chain) Random() *settlement.Block {
-	s := Shape{Entries: c.r.IntN(12), EntryBytes: 100 + c.r.IntN(2000), Nullifiers: c.r.IntN(3), Outputs: c.r.IntN(4), Segment: c.r.IntN(300)}
+	s := Shape{Entries: c.r.IntN(12), EntryBytes: 100 + c.r.IntN(2000), Nullifiers: c.r.IntN(3), Keys: c.r.IntN(2), Outputs: c.r.IntN(4), Segment: c.r.IntN(300)}
 	return c.Next(s)
 }
 
@@ -71,6 +72,9 @@ func (c *Chain) Next(s Shape) *settlement.Block {
 			copy(n[:], leaf[at:])
 			b.Nullifiers = append(b.Nullifiers, settlement.SpentNullifier{Nullifier: n, EntryIndex: index})
 			at += 32
+		}
+		for range s.Keys {
+			b.Nullifiers = append(b.Nullifiers, settlement.SpentNullifier{Nullifier: zk.Nullifier(c.bytes(32)), EntryIndex: index})
 		}
 		for o := range s.Outputs {
 			var cm zk.Commitment
