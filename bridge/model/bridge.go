@@ -54,6 +54,7 @@ const (
 	StalePlaces                               // a stale corridor takes new holds
 	AcceptanceBelieved                        // the payer signs before it has checked the payee's commitment
 	ListBelieved                              // the first provider signs before it has checked what the decider's hold lists
+	PaysFromAnotherNote                       // the payer builds another transaction from another note while one may settle
 	DecisionUnread                            // treasuries override a live decider without reading what it decided
 )
 
@@ -198,7 +199,7 @@ func (w *bridge) Start() state {
 	s.wealth[ledgerB][from] = w.DeciderHolds
 	for f := range w.Followers {
 		s.wealth[1+f][from] = 1
-		if w.lies(f) {
+		if w.lies(f) || w.Without.has(PaysFromAnotherNote) {
 			s.wealth[1+f][from] = w.FollowerHolds[f]
 		}
 		if w.strangers() {

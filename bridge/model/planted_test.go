@@ -62,6 +62,40 @@ func TestSenderTimeoutIsCaught(t *testing.T) {
 	}
 }
 
+// There is worse to come in that world: one note pays the payee twice.
+func TestSenderTimeoutPaysTwice(t *testing.T) {
+	c := hop("sender-side time-out", func(c *Config) { c.Variant, c.Lockstep = SenderTimeout, true })
+	const kind = "the payee is paid twice from one note"
+	w := judged{&bridge{c}, func(s state) string {
+		if s.wealth[ledgerB][to] == 2 {
+			return kind
+		}
+		return ""
+	}}
+	r, err := Search(w, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Violation == nil || r.Violation.Kind != kind {
+		t.Fatalf("found %v in %v", r.Violation, r)
+	}
+	t.Log(r.Violation)
+	// In our protocol a payer with one note, and without lies, cannot.
+	c.Variant = OneDecides
+	w.World = &bridge{c}
+	if r, err = Search(w, 1<<20); err != nil || r.Violation != nil {
+		t.Fatal(err, r.Violation)
+	}
+}
+
+// judged is a world with another judge.
+type judged struct {
+	World[state]
+	broken func(state) string
+}
+
+func (w judged) Broken(s state) string { return w.broken(s) }
+
 func TestMissingRuleIsCaught(t *testing.T) {
 	lyingPayer := func(c *Config) { c.LyingPayer = true }
 	lyingLast := func(c *Config) { c.LyingLast = true }
@@ -90,6 +124,7 @@ func TestMissingRuleIsCaught(t *testing.T) {
 		{"treasuries override a live decider unread", DecisionUnread, hop("", dead), OneSide},
 		{"a frozen decider does not void", FrozenNeverVoids, hop("", dead), NeverResolved},
 		{"the payer believes the acceptance", AcceptanceBelieved, hop("", lyingLast), PayerUnserved},
+		{"the payer pays again from another note", PaysFromAnotherNote, hop("", honest), PayerTwice},
 		{"the first provider believes the list", ListBelieved, vehicle("", func(c *Config) { c.LyingPayer, c.LyingLast = true, true }), FirstUnpaid},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,7 +1,7 @@
 package model
 
-// Steps gives everything that can happen next. Ledgers judge what anybody submits: the rules they quote are those of
-// settlement/SPEC.md chapters 8 and 9. A message, a proof or a checkpoint is never consumed: it may arrive twice, late, or never.
+// Steps gives everything that can happen next. Ledgers judge what anybody submits: numbers L8 and L9 are rules of
+// settlement/SPEC.md. A message, a proof or a checkpoint is never consumed: it may arrive twice, late, or never.
 func (w *bridge) Steps(s state, yield func(Label, state)) {
 	w.clocks(s, yield)
 	w.observations(s, yield)
@@ -72,8 +72,9 @@ func (w *bridge) clocks(s state, yield func(Label, state)) {
 	}
 }
 
-// observations: any relayer brings any checkpoint that is not older than the last, of any age, frozen corridor or not. So a
-// ledger may be arbitrarily slow to observe its peer, and an old checkpoint may look fresh.
+// observations (L9.4): any relayer brings any checkpoint that is not older than the last, of any age, frozen corridor or not. So a
+// ledger may be arbitrarily slow to observe its peer, and an old checkpoint may look fresh. A size may be observed again, which stands
+// for the state entries that the peer logs while nothing else happens.
 func (w *bridge) observations(s state, yield func(Label, state)) {
 	if s.dead {
 		return
@@ -102,7 +103,7 @@ func (w *bridge) observations(s state, yield func(Label, state)) {
 	}
 }
 
-// freezes: corridor entries and evidence, at any time. Nobody is bound to thaw.
+// freezes: corridor entries (L9.2) and evidence (L9.8), at any time. Nobody is bound to thaw.
 func (w *bridge) freezes(s state, yield func(Label, state)) {
 	for f := range w.Followers {
 		t := s
@@ -162,7 +163,7 @@ func (w *bridge) providers(s state, yield func(Label, state)) {
 	}
 }
 
-// placeDecider: B logs a hold that is decided here, if its expiry is ahead and every corridor takes new holds.
+// placeDecider: B logs a hold that is decided here, if its expiry is ahead (L8.2) and every corridor takes new holds (L9.6).
 func (w *bridge) placeDecider(s state, i int, form uint8, yield func(Label, state)) {
 	if s.dead || s.dec[i].form != absent || s.clock[ledgerB] >= w.Expiry[i] || s.wealth[ledgerB][from] == 0 {
 		return
@@ -207,7 +208,7 @@ func (w *bridge) honestSender(s state, f int, yield func(Label, state)) {
 	for j := range s.fol[f] {
 		if h := &s.fol[f][j]; h.form != absent && h.owner == bySender {
 			note++
-			waiting = waiting || h.voided == 0
+			waiting = waiting || h.voided == 0 && !w.Without.has(PaysFromAnotherNote)
 		}
 	}
 	me := &s.send[f]
@@ -254,7 +255,7 @@ func (w *bridge) acceptable(s *state, f, i int) bool {
 	return d.form != wrongListA && d.form != wrongListV
 }
 
-// placeFollower: a follower logs a hold that is decided there.
+// placeFollower: a follower logs a hold that is decided there (L8.3), if the corridor takes new holds (L9.6).
 func (w *bridge) placeFollower(s state, f int, form, names, owner uint8, yield func(Label, state)) {
 	j := s.slot(f, w.FollowerHolds[f])
 	purse := [...]int{bySender: from, byStranger: nowhere}[owner]
@@ -266,7 +267,7 @@ func (w *bridge) placeFollower(s state, f int, form, names, owner uint8, yield f
 			return
 		}
 		d := &s.dec[names]
-		// The named hold is logged on the decider, under a size that this ledger has observed,
+		// L8.3: the named hold is logged on the decider, under a size that this ledger has observed (L9.5),
 		if !w.Without.has(AcceptedWithoutDecider) {
 			if d.form == absent || !s.observedB(f, placedB+names) {
 				return
@@ -335,7 +336,8 @@ func (s *state) voidDecider(i int) {
 	s.log(voidedB + uint8(i))
 }
 
-// mayPost: the decider posts hold i on proof of the holds named[f]-1 of its followers.
+// mayPost (L8.10): the decider posts hold i on proof of the holds named[f]-1 of its followers, before its expiry (L8.5), in corridors
+// that are not frozen.
 func (w *bridge) mayPost(s *state, i int, named [2]uint8) bool {
 	d := &s.dec[i]
 	if !w.unresolved(d.form, d.posted+d.voided) {
@@ -369,6 +371,7 @@ func (w *bridge) mayPost(s *state, i int, named [2]uint8) bool {
 	return true
 }
 
+// mayVoid (L8.5): at its expiry and later anybody voids the decider's hold, in a frozen corridor too.
 func (w *bridge) mayVoid(s *state, i int) bool {
 	d := &s.dec[i]
 	if !w.unresolved(d.form, d.posted+d.voided) || w.Without.has(NeverExpires) {
@@ -384,7 +387,7 @@ func (w *bridge) mayVoid(s *state, i int) bool {
 	return s.clock[ledgerB] >= w.Expiry[i] || w.Without.has(VoidedBeforeExpiry)
 }
 
-// unresolved: a hold is resolved once, as a note is spent once.
+// unresolved: a hold is resolved once, by its key, as a note is spent once (L4.14).
 func (w *bridge) unresolved(form, resolved uint8) bool {
 	return form != absent && (resolved == 0 || resolved == 1 && w.Without.has(ResolvedTwice))
 }
@@ -405,7 +408,7 @@ func (w *bridge) follows(s state, f int, yield func(Label, state)) {
 			w.resolveFollower(s, f, j, voiding, Label{Do: doTimeout, On: uint8(f), X: uint8(j), Fair: true}, yield)
 		}
 		if s.frozenF[f] {
-			continue // waits for thaw or override
+			continue // L8.11: it waits for thaw or override
 		}
 		for i := range int(w.DeciderHolds) {
 			may := w.mayFollow(&s, f, j, i)
@@ -419,7 +422,7 @@ func (w *bridge) follows(s state, f int, yield func(Label, state)) {
 	}
 }
 
-// mayFollow: what follower f may do with hold j on proof of the decision of decider hold i.
+// mayFollow (L8.11): what follower f may do with hold j on proof of the decision of decider hold i.
 func (w *bridge) mayFollow(s *state, f, j, i int) (may uint8) {
 	h, d := &s.fol[f][j], &s.dec[i]
 	posted := d.posted != 0 && s.observedB(f, postedB+uint8(i))
@@ -452,7 +455,7 @@ func (w *bridge) resolveFollower(s state, f, j int, outcome uint8, by Label, yie
 	yield(by, s)
 }
 
-// overrides are what treasuries do. They sign one for a follower's hold when the decider is dead, or when it decided and only the
+// overrides (L8.12) are what treasuries do. They sign one for a follower's hold when the decider is dead, or when it decided and only the
 // frozen corridor is in the way: what is alive decides first, and they read it.
 func (w *bridge) overrides(s state, yield func(Label, state)) {
 	for i := range int(w.DeciderHolds) {
@@ -516,7 +519,7 @@ func outcomeOf(d *decided) uint8 {
 	return voiding
 }
 
-// mayOverrideDecider: in a frozen corridor, and only to void. The treasuries do not sign it once a follower's override has posted.
+// mayOverrideDecider (L8.12): in a frozen corridor, and only to void. The treasuries do not sign it once a follower's override has posted.
 func (w *bridge) mayOverrideDecider(s *state, i int, outcome uint8) bool {
 	d := &s.dec[i]
 	frozen := false
