@@ -20,6 +20,8 @@ const (
 	KeysMissing wallets.Code = "oversight_keys_missing"
 	// NotInLog: no such entry, commitment or owner is in the log, or no key given opens it.
 	NotInLog wallets.Code = "not_in_log"
+	// CrossInvalid: not an export of cross-border legs.
+	CrossInvalid wallets.Code = "cross_legs_invalid"
 )
 
 // Problem is the name of a mismatch.
@@ -55,7 +57,13 @@ const (
 	InputSpentTwice Problem = "input_spent_twice"
 	// Unbalanced: inputs and issue differ from outputs and redemption.
 	Unbalanced Problem = "unbalanced"
-	// SupplyDiffers: issued minus redeemed is not what is unspent.
+	// HoldUnknown: an entry resolves or amends a hold that no leg placed.
+	HoldUnknown Problem = "hold_unknown"
+	// HoldResolvedTwice: a hold is posted or voided again.
+	HoldResolvedTwice Problem = "hold_resolved_twice"
+	// ResolutionDiffers: a resolution places another commitment than the hold has for its outcome.
+	ResolutionDiffers Problem = "resolution_differs"
+	// SupplyDiffers: issued minus redeemed is not what is unspent and what waits in holds.
 	SupplyDiffers Problem = "supply_differs"
 )
 
@@ -106,19 +114,31 @@ type Leg struct {
 	Issued     zk.Amount
 	Redeemed   zk.Amount
 	Access     Access
-	Base       zk.Position     // of output 0; the others follow it
+	Base       zk.Position     // of output 0, of a hold of its change; the others follow it
 	Opened     *keys.OpenedLeg // nil unless Access is ByOversight or ByReader
 	reader     zk.ProgrammeID  // whose reader opened it
 	anchor     uint64          // height of the state it was proven against
-	commits    []zk.Commitment // in order of outputs
+	commits    []zk.Commitment // in order of outputs; behind them the return commitment of a hold
+	hold       int             // index into Audit.holds, plus 1; 0 for none
 }
 
 // Day is the UTC day of the leg's block.
-func (l *Leg) Day() string { return time.UnixMilli(int64(l.TimeMillis)).UTC().Format(time.DateOnly) }
+func (l *Leg) Day() string { return dayOf(l.TimeMillis) }
 
-// At is the position of an output.
-func (l *Leg) At(output int) zk.Position {
-	return zk.Position{Tree: l.Base.Tree, Index: l.Base.Index + uint32(output)}
+func dayOf(millis uint64) string { return time.UnixMilli(int64(millis)).UTC().Format(time.DateOnly) }
+
+// at is the position of an output. ok is false for what waits in a hold, or was not placed by its resolution.
+func (a *Audit) at(l *Leg, output int) (at zk.Position, ok bool) {
+	h := a.holdOf(l)
+	switch {
+	case h == nil:
+		return zk.Position{Tree: l.Base.Tree, Index: l.Base.Index + uint32(output)}, true
+	case output == 1:
+		return l.Base, true
+	case a.lies(l, output):
+		return h.at, true
+	}
+	return at, false
 }
 
 // Commitment is that of an output, as the log has it.
@@ -132,8 +152,12 @@ func (l *Leg) AssetOf() zk.AssetID {
 	return l.Opened.Outputs[0].Asset
 }
 
-// pays reports whether an output is a payment: value for somebody else than the sender.
-func (l *Leg) pays(output int) bool {
+// pays reports whether an output is a payment: value for somebody else than the sender. What is paid into a hold is one once it is posted.
+func (a *Audit) pays(l *Leg, output int) bool {
+	return l.foreign(output) && a.lies(l, output)
+}
+
+func (l *Leg) foreign(output int) bool {
 	n := &l.Opened.Outputs[output]
 	return n.Value > 0 && n.Owner != l.Opened.Sender
 }
@@ -156,6 +180,8 @@ type Audit struct {
 	Programmes   []Programme // in the order of opening
 
 	legs   []Leg
+	holds  []hold
+	byHold map[entry.HoldID]int
 	notes  noteTrees
 	supply []entry.Supply  // recomputed from the entries, in the order of genesis
 	state  *entry.State    // the last one
@@ -176,7 +202,7 @@ func (a *Audit) counts() (opened, unread, payments int) {
 		case ByOversight, ByReader:
 			opened++
 			for o := range l.Opened.Outputs {
-				if l.pays(o) {
+				if a.pays(l, o) {
 					payments++
 				}
 			}
@@ -188,7 +214,7 @@ func (a *Audit) counts() (opened, unread, payments int) {
 // note is the opened note at a position, with the leg that made it. A nil leg means that no output lies there; a leg without Opened that it
 // cannot be read.
 func (a *Audit) note(at zk.Position) (*Leg, int) {
-	i, output, ok := a.notes.find(at)
+	i, output, _, ok := a.notes.find(at)
 	if !ok {
 		return nil, 0
 	}

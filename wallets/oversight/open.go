@@ -28,6 +28,8 @@ type OpenedNote struct {
 	Entry      uint64 `json:"entry"`            // that made it
 	Leg        int    `json:"leg"`
 	Output     int    `json:"output"`
+	State      State  `json:"state,omitempty"`  // of what is held: pending, posted, voided
+	Return     bool   `json:"return,omitempty"` // the note by which a hold comes back; a note of the log only once it is voided
 }
 
 // OpenedEntry is everything that the keys given show of one transaction.
@@ -51,7 +53,8 @@ type OpenedLeg struct {
 	Redeemed string       `json:"redeemed"`
 	Sender   string       `json:"sender,omitempty"`
 	Inputs   []OpenedNote `json:"inputs"`  // spent, dummies left out
-	Outputs  []OpenedNote `json:"outputs"` // with padding
+	Outputs  []OpenedNote `json:"outputs"` // with padding; of a hold the return note as well
+	Hold     *OpenedHold  `json:"hold,omitempty"`
 }
 
 // String names the access for people and in JSON.
@@ -67,14 +70,44 @@ func (x Access) String() string {
 	return "unreadable"
 }
 
-// OpenEntry shows the transaction at a log index.
+// OpenEntry shows the transaction at a log index, or the hold that the entry there resolves.
 func (a *Audit) OpenEntry(index uint64) (*OpenedEntry, error) {
+	for i := range a.holds {
+		if h := &a.holds[i]; h.outcome != 0 && h.resolved == index {
+			return a.openResolution(h), nil
+		}
+	}
 	return a.openWhere(func(l *Leg) bool { return l.Entry == index }, "entry "+strconv.FormatUint(index, 10))
 }
 
-// OpenID shows the transaction with an id.
+// OpenID shows the transaction with an id, or the hold that the entry with that id resolves.
 func (a *Audit) OpenID(id entry.ID) (*OpenedEntry, error) {
+	for i := range a.holds {
+		if h := &a.holds[i]; h.outcome != 0 && h.by == id {
+			return a.openResolution(h), nil
+		}
+	}
 	return a.openWhere(func(l *Leg) bool { return l.ID == id }, "id "+id.String())
+}
+
+// openResolution shows a resolution with the leg whose hold it decides.
+func (a *Audit) openResolution(h *hold) *OpenedEntry {
+	kind := entry.KindResolve
+	if h.override {
+		kind = entry.KindOverride
+	}
+	return a.withMismatches(&OpenedEntry{Entry: h.resolved, ID: h.by.String(), Kind: kind.String(), Height: h.height, TimeMillis: h.millis, Final: h.resolved < a.FinalSize,
+		Legs: []OpenedLeg{a.openedLeg(&a.legs[h.leg])}})
+}
+
+func (a *Audit) withMismatches(e *OpenedEntry) *OpenedEntry {
+	e.Mismatches = []Mismatch{}
+	for _, m := range a.Mismatches {
+		if m.Entry == e.Entry {
+			e.Mismatches = append(e.Mismatches, m)
+		}
+	}
+	return e
 }
 
 func (a *Audit) openWhere(wanted func(*Leg) bool, name string) (*OpenedEntry, error) {
@@ -85,20 +118,14 @@ func (a *Audit) openWhere(wanted func(*Leg) bool, name string) (*OpenedEntry, er
 			continue
 		}
 		if e == nil {
-			e = &OpenedEntry{Entry: l.Entry, ID: l.ID.String(), Kind: l.Kind.String(), Height: l.Height, TimeMillis: l.TimeMillis, Final: l.Entry < a.FinalSize,
-				Mismatches: []Mismatch{}}
+			e = &OpenedEntry{Entry: l.Entry, ID: l.ID.String(), Kind: l.Kind.String(), Height: l.Height, TimeMillis: l.TimeMillis, Final: l.Entry < a.FinalSize}
 		}
 		e.Legs = append(e.Legs, a.openedLeg(l))
 	}
 	if e == nil {
 		return nil, wallets.Refuse(NotInLog, "no transaction of the log has %s", name)
 	}
-	for _, m := range a.Mismatches {
-		if m.Entry == e.Entry {
-			e.Mismatches = append(e.Mismatches, m)
-		}
-	}
-	return e, nil
+	return a.withMismatches(e), nil
 }
 
 func (a *Audit) openedLeg(l *Leg) OpenedLeg {
@@ -116,19 +143,27 @@ func (a *Audit) openedLeg(l *Leg) OpenedLeg {
 	}
 	for o := range l.commits {
 		n := a.openedNote(l, o)
-		n.Change = l.Opened != nil && l.Opened.Outputs[o].Owner == l.Opened.Sender
+		n.Return = o == returnOutput && l.hold != 0
+		n.Change = l.Opened != nil && !n.Return && l.Opened.Outputs[o].Owner == l.Opened.Sender
 		out.Outputs = append(out.Outputs, n)
+	}
+	if h := a.holdOf(l); h != nil {
+		shown := a.openedHold(h)
+		out.Hold = &shown
 	}
 	return out
 }
 
 func (a *Audit) openedNote(l *Leg, output int) OpenedNote {
-	at := l.At(output)
+	at, _ := a.at(l, output)
 	n := OpenedNote{Commitment: l.commits[output].String(), Tree: at.Tree, Index: at.Index, Readable: l.Opened != nil, Entry: l.Entry, Leg: l.Number, Output: output}
+	if h := a.holdOf(l); h != nil && output != 1 {
+		n.State = h.state()
+	}
 	if l.Opened == nil {
 		return n
 	}
-	note := &l.Opened.Outputs[output]
+	note := l.note(output)
 	n.Amount, n.Asset, n.Programme, n.Owner = minor(note.Value), a.assetCode(note.Asset), minor(note.Programme), note.Owner.String()
 	if known, ok := a.Genesis.Asset(note.Asset); ok {
 		n.Decimals = int(known.Decimals)

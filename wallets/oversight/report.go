@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/zk"
 )
 
@@ -18,6 +19,12 @@ func (s *Sum) add(v zk.Amount) {
 	var carry uint64
 	s.lo, carry = bits.Add64(s.lo, uint64(v), 0)
 	s.hi += carry
+}
+
+func (s *Sum) sum(t Sum) {
+	var carry uint64
+	s.lo, carry = bits.Add64(s.lo, t.lo, 0)
+	s.hi += t.hi + carry
 }
 
 func (s *Sum) sub(v zk.Amount) {
@@ -86,6 +93,8 @@ type Row struct {
 	Payments int    `json:"payments"` // their number
 	Received Sum    `json:"received"`
 	Receipts int    `json:"receipts"` // number of payments received
+	Held     Sum    `json:"held"`     // value that waits in open holds for others than the sender; not in paid
+	Holds    int    `json:"holds"`    // their number
 }
 
 // Report totals the legs that opened, and says over which range of the log and what was left out.
@@ -119,7 +128,7 @@ func (a *Audit) Report(by By) *Report {
 		Transactions: a.Transactions, Legs: len(a.legs), Payments: payments, Opened: opened, Unreadable: unread,
 		Mismatches: append([]Mismatch{}, a.Mismatches...), By: by, Rows: []Row{}}
 	rows := map[rowKey]*Row{}
-	get := func(l *Leg, asset zk.AssetID, programme zk.ProgrammeID, owner zk.Owner) *Row {
+	get := func(day string, asset zk.AssetID, programme zk.ProgrammeID, owner zk.Owner) *Row {
 		key := rowKey{asset: asset}
 		row := Row{}
 		switch by {
@@ -130,7 +139,7 @@ func (a *Audit) Report(by By) *Report {
 		case ByWallet:
 			key.order, row.Key = owner.String(), owner.String()
 		case ByDay:
-			key.order, row.Key = l.Day(), l.Day()
+			key.order, row.Key = day, day
 		}
 		if rows[key] == nil {
 			row.Asset = a.assetCode(asset)
@@ -148,7 +157,7 @@ func (a *Audit) Report(by By) *Report {
 			sender = l.Opened.Sender
 		}
 		if (l.Issued != 0 || l.Redeemed != 0) && (l.Opened != nil || by != ByWallet) {
-			row := get(l, l.Asset, l.Programme, sender)
+			row := get(l.Day(), l.Asset, l.Programme, sender)
 			row.Issued.add(l.Issued)
 			row.Redeemed.add(l.Redeemed)
 		}
@@ -157,14 +166,27 @@ func (a *Audit) Report(by By) *Report {
 		}
 		source := a.sourceProgramme(l)
 		for o := range l.Opened.Outputs {
-			if !l.pays(o) {
+			if !l.foreign(o) {
 				continue
 			}
-			n := &l.Opened.Outputs[o]
-			paid := get(l, n.Asset, source, sender)
+			n, day := &l.Opened.Outputs[o], l.Day()
+			if h := a.holdOf(l); h != nil && o == 0 {
+				switch h.outcome {
+				case entry.Posted:
+					day = dayOf(h.millis) // that is when it was paid
+				case entry.Voided:
+					continue
+				default:
+					row := get(day, n.Asset, source, sender)
+					row.Held.add(n.Value)
+					row.Holds++
+					continue
+				}
+			}
+			paid := get(day, n.Asset, source, sender)
 			paid.Paid.add(n.Value)
 			paid.Payments++
-			received := get(l, n.Asset, n.Programme, n.Owner)
+			received := get(day, n.Asset, n.Programme, n.Owner)
 			received.Received.add(n.Value)
 			received.Receipts++
 		}
@@ -187,7 +209,7 @@ func (a *Audit) sourceProgramme(l *Leg) zk.ProgrammeID {
 	}
 	for _, at := range l.Opened.Spent {
 		if from, output := a.note(at); from != nil && from.Opened != nil {
-			return from.Opened.Outputs[output].Programme
+			return from.note(output).Programme
 		}
 	}
 	if l.Access == ByReader {

@@ -120,13 +120,15 @@ type scanner struct {
 	blocks   uint64
 	time     uint64
 	sequence uint64
-	spent    map[zk.Nullifier]uint64 // entry
+	spent    map[zk.Nullifier]uint64 // once-only keys used up, with the entry
+	open     uint32                  // holds
+	ovk      zk.Point                // of the present epoch
 	final    bool                    // the checkpoint was met
 }
 
 func newScanner(c Config) *scanner {
 	c.Workers = max(1, c.Workers)
-	s := &scanner{c: c, a: &Audit{notes: newNoteTrees(), opened: map[uint32]bool{}}, epochs: map[uint32]*zk.Scalar{}, sequence: 1,
+	s := &scanner{c: c, a: &Audit{notes: newNoteTrees(), opened: map[uint32]bool{}, byHold: map[entry.HoldID]int{}}, epochs: map[uint32]*zk.Scalar{}, sequence: 1,
 		spent: map[zk.Nullifier]uint64{}}
 	for _, x := range c.Secrets {
 		s.secrets = append(s.secrets, secret{scalar: x, public: x.Base()})
@@ -208,7 +210,7 @@ func (s *scanner) block(p *prepared) ([]*job, error) {
 		return nil, wallets.Refuse(wallets.LedgerLied, "ledger time went back from %d to %d in block %d", s.time, state.TimeMillis, b.Height)
 	}
 	s.time = state.TimeMillis
-	var legs []newLeg
+	var places []placing
 	var jobs []*job
 	for i, e := range body {
 		index := b.FirstIndex + uint64(i)
@@ -227,20 +229,36 @@ func (s *scanner) block(p *prepared) ([]*job, error) {
 			s.a.Transactions++
 			for l := range e.Legs {
 				jobs = append(jobs, s.leg(e, l, p.ids[i], b.Height, index))
-				legs = append(legs, newLeg{&e.Legs[l], len(s.a.legs) - 1})
+				places = append(places, placingOf(&e.Legs[l], len(s.a.legs)-1))
+				if e.Legs[l].Circuit.Shape().Held {
+					s.hold(&e.Legs[l], entry.HoldID{Tx: p.ids[i], Leg: uint8(l)})
+				}
 			}
+		case *entry.Resolve, *entry.Override:
+			s.use(e, b.Height, index)
+			places = append(places, s.resolution(e, p.ids[i], b.Height, index))
+		case *entry.Amend:
+			s.use(e, b.Height, index)
+			s.amend(e, b.Height, index)
 		case *entry.Programme:
 			s.programme(e)
 		case *entry.Oversight:
 			s.begins(e.Epoch, e.Key)
+		default:
+			s.use(e, b.Height, index)
 		}
 	}
-	at, err := s.a.notes.place(legs)
+	at, err := s.a.notes.place(places, b.Height)
 	if err != nil {
 		return nil, wallets.Refuse(wallets.LedgerLied, "place the outputs of block %d: %v", b.Height, err)
 	}
-	for i, l := range legs {
-		s.a.legs[l.index].Base = at[i]
+	for i, p := range places {
+		switch {
+		case p.hold >= 0:
+			s.a.holds[p.hold].at = at[i]
+		case p.leg >= 0:
+			s.a.legs[p.leg].Base = at[i]
+		}
 	}
 	s.compare(state, b.FirstIndex+uint64(last))
 	for _, h := range p.hashes {
@@ -298,7 +316,7 @@ func (s *scanner) match(key zk.Point) *zk.Scalar {
 }
 
 func (s *scanner) begins(epoch uint32, key zk.Point) {
-	s.epoch = epoch
+	s.epoch, s.ovk = epoch, key
 	s.epochs[epoch] = s.match(key)
 	s.a.opened[epoch] = s.epochs[epoch] != nil
 }
@@ -315,15 +333,24 @@ func (s *scanner) programme(e *entry.Programme) {
 	}
 }
 
-// leg books what a leg shows, and makes the job of opening it.
-func (s *scanner) leg(tx *entry.Transaction, number int, id entry.ID, height, index uint64) *job {
-	leg := &tx.Legs[number]
-	for _, nf := range leg.Nullifiers {
+// use books the once-only keys of an entry that moves no money.
+func (s *scanner) use(e entry.Entry, height, index uint64) {
+	s.once(entry.Keys(e), height, index, -1)
+}
+
+func (s *scanner) once(keys []zk.Nullifier, height, index uint64, number int) {
+	for _, nf := range keys {
 		if before, twice := s.spent[nf]; twice {
 			s.mismatch(NullifierRepeated, height, index, number, "nullifier %s stands in entry %d already", nf, before)
 		}
 		s.spent[nf] = index
 	}
+}
+
+// leg books what a leg shows, and makes the job of opening it.
+func (s *scanner) leg(tx *entry.Transaction, number int, id entry.ID, height, index uint64) *job {
+	leg := &tx.Legs[number]
+	s.once(leg.Nullifiers, height, index, number)
 	if leg.Issued != 0 || leg.Redeemed != 0 {
 		i := slices.IndexFunc(s.a.supply, func(r entry.Supply) bool { return r.Asset == leg.Asset })
 		if i < 0 {
@@ -338,9 +365,13 @@ func (s *scanner) leg(tx *entry.Transaction, number int, id entry.ID, height, in
 			row.Issued, row.Redeemed = issued, redeemed
 		}
 	}
+	commits := leg.Commitments
+	if leg.Circuit.Shape().Held {
+		commits = append(slices.Clone(commits), leg.ReturnCommitment)
+	}
 	s.a.legs = append(s.a.legs, Leg{Entry: index, Number: number, Height: height, TimeMillis: s.time, ID: id, Kind: tx.Type, Circuit: leg.Circuit,
 		Epoch: leg.OversightEpoch, Asset: leg.Asset, Programme: leg.Programme, Issued: leg.Issued, Redeemed: leg.Redeemed, anchor: leg.Anchor,
-		commits: leg.Commitments})
+		commits: commits})
 	x, began := s.epochs[leg.OversightEpoch]
 	if !began {
 		s.mismatch(EpochUnknown, height, index, number, "oversight epoch %d has not begun", leg.OversightEpoch)
@@ -409,6 +440,7 @@ func (s *scanner) compare(state *entry.State, index uint64) {
 		{"oversight epoch", state.OversightEpoch, s.epoch},
 		{"number of nullifiers", state.Nullifiers, uint64(len(s.spent))},
 		{"next policy sequence", state.NextSequence, s.sequence},
+		{"number of open holds", state.Holds, s.open},
 		{"policy", state.PolicyHash, s.a.Genesis.Policy.Hash()},
 	} {
 		if part.got != part.want {

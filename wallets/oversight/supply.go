@@ -18,6 +18,8 @@ type AssetSupply struct {
 	Redeemed zk.Amount `json:"redeemed,string"` // by redeem entries
 	Unspent  Sum       `json:"unspent"`         // value of every opened output that no leg spends
 	Notes    int       `json:"notes"`           // their number, padding left out
+	Held     Sum       `json:"held"`            // value that waits in open holds
+	Holds    int       `json:"holds"`           // their number
 }
 
 // Supply is the outcome of the check of the money supply.
@@ -37,7 +39,7 @@ type Supply struct {
 
 // Supply checks the money of the whole ledger without believing any proof: in every leg the notes spent, each looked up where the leg says it
 // lies, and what is issued equal the outputs and what is redeemed; no note is spent twice; and per asset issued minus redeemed is what lies
-// unspent. It needs the oversight secrets of every epoch that has legs, and is refused as KeysMissing without.
+// unspent or waits in an open hold. It needs the oversight secrets of every epoch that has legs, and is refused as KeysMissing without.
 func (a *Audit) Supply() (*Supply, error) {
 	if err := a.fullView(); err != nil {
 		return nil, err
@@ -93,8 +95,8 @@ func (c *count) leg(l *Leg) {
 	earmark, known := l.Programme, l.Issued != 0 || l.Redeemed != 0
 	for _, at := range l.Opened.Spent {
 		c.out.Inputs++
-		i, output, ok := c.a.notes.find(at)
-		if !ok || c.a.legs[i].Height > l.anchor {
+		i, output, height, ok := c.a.notes.find(at)
+		if !ok || height > l.anchor {
 			c.mismatch(l, InputUnknown, "no output lay at tree %d, index %d when the leg was proven", at.Tree, at.Index)
 			continue
 		}
@@ -109,7 +111,7 @@ func (c *count) leg(l *Leg) {
 			complete = false // named already, where it did not open
 			continue
 		}
-		n := &from.Opened.Outputs[output]
+		n := from.note(output)
 		if n.Owner != l.Opened.Sender || n.Asset != l.AssetOf() {
 			c.mismatch(l, InputForeign, "output %d of entry %d, leg %d has another owner or asset than the leg that spends it", output, from.Entry, from.Number)
 			continue
@@ -164,20 +166,26 @@ func (c *count) assets() {
 			if l.Opened == nil || l.AssetOf() != row.Asset {
 				continue
 			}
-			for o := range l.Opened.Outputs {
-				if v := l.Opened.Outputs[o].Value; v > 0 && c.spent[i]&(1<<o) == 0 {
+			for o := range l.commits {
+				if v := l.note(o).Value; v > 0 && c.spent[i]&(1<<o) == 0 && c.a.lies(l, o) {
 					s.Unspent.add(v)
 					s.Notes++
 				}
+			}
+			if h := c.a.holdOf(l); h != nil && h.outcome == 0 {
+				s.Held.add(l.note(0).Value)
+				s.Holds++
 			}
 		}
 		c.out.Assets = append(c.out.Assets, s)
 		var left Sum
 		left.add(row.Issued)
 		left.sub(row.Redeemed)
-		if left != s.Unspent {
+		there := s.Unspent
+		there.sum(s.Held)
+		if left != there {
 			c.out.Mismatches = append(c.out.Mismatches, Mismatch{SupplyDiffers, c.a.Height, c.a.Size - 1, -1,
-				fmt.Sprintf("%s: issued %d, redeemed %d, but %s lie unspent", asset.Code, row.Issued, row.Redeemed, s.Unspent)})
+				fmt.Sprintf("%s: issued %d, redeemed %d, but %s lie unspent and %s wait in holds", asset.Code, row.Issued, row.Redeemed, s.Unspent, s.Held)})
 		}
 		// What the ledger itself says was compared, block by block, by the scan.
 	}

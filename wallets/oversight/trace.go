@@ -26,6 +26,10 @@ type Step struct {
 	Inputs     []string `json:"inputs"`            // commitments of the notes that the leg spent
 	Above      bool     `json:"above,omitempty"`   // the inputs of this leg are listed above
 	Missing    int      `json:"missing,omitempty"` // inputs of the leg that lie nowhere in the log
+	Hold       string   `json:"hold,omitempty"`    // in which the output waited, or waits
+	State      State    `json:"state,omitempty"`   // of that hold
+	Resolved   uint64   `json:"resolved_entry,omitempty"`
+	Return     bool     `json:"return,omitempty"` // the output is what came back from the hold
 }
 
 // Trace is the money behind some outputs, back to where it was issued.
@@ -52,7 +56,7 @@ func (a *Audit) TraceTo(owner zk.Owner, programme *zk.ProgrammeID) (*Trace, erro
 		}
 		for o := range l.Opened.Outputs {
 			n := &l.Opened.Outputs[o]
-			if n.Owner == owner && n.Value > 0 && (n.Owner != l.Opened.Sender || l.Issued > 0) && (programme == nil || n.Programme == *programme) {
+			if n.Owner == owner && n.Value > 0 && a.lies(l, o) && (n.Owner != l.Opened.Sender || l.Issued > 0) && (programme == nil || n.Programme == *programme) {
 				targets = append(targets, at{leg: i, output: o})
 			}
 		}
@@ -101,8 +105,8 @@ func (a *Audit) trace(targets []at) *Trace {
 			seen[x.leg] = true
 			var next []at
 			for _, p := range l.Opened.Spent {
-				leg, output, ok := a.notes.find(p)
-				if !ok || a.legs[leg].Height > l.anchor {
+				leg, output, height, ok := a.notes.find(p)
+				if !ok || height > l.anchor {
 					step.Missing++
 					continue
 				}
@@ -128,10 +132,14 @@ func (a *Audit) trace(targets []at) *Trace {
 func (a *Audit) step(l *Leg, x at) Step {
 	s := Step{Depth: x.depth, Commitment: l.commits[x.output].String(), Entry: l.Entry, Leg: l.Number, Output: x.output, Kind: l.Kind.String(), ID: l.ID.String(),
 		Day: l.Day(), Readable: l.Opened != nil, Inputs: []string{}}
+	if h := a.holdOf(l); h != nil && x.output != 1 {
+		s.Hold, s.State, s.Return = h.id.String(), h.state(), x.output == returnOutput
+		s.Resolved = h.resolved
+	}
 	if l.Opened == nil {
 		return s
 	}
-	n := &l.Opened.Outputs[x.output]
+	n := l.note(x.output)
 	s.Asset, s.Amount, s.Programme = a.assetCode(n.Asset), minor(n.Value), minor(n.Programme)
 	s.Owner, s.Sender = n.Owner.String(), l.Opened.Sender.String()
 	if known, ok := a.Genesis.Asset(n.Asset); ok {

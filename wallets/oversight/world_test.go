@@ -44,6 +44,7 @@ type world struct {
 	readers map[zk.ProgrammeID]zk.Scalar
 	at      map[zk.Commitment]zk.Position
 	pending []*settlement.Candidate
+	last    *entry.Transaction // that do submitted
 }
 
 type trusting struct{}
@@ -78,7 +79,7 @@ func newWorld(t testing.TB, seed string) *world {
 	g.LogKey = public
 	witnessKey, public := key()
 	g.Witnesses = entry.WitnessPolicy{Quorum: 1, Members: []entry.Witness{{Name: "w1.example", Key: public, Kind: entry.ValidatingWitness}}}
-	for _, id := range []zk.CircuitID{zk.Transfer, zk.Disburse16, zk.Disburse64, zk.Consolidate} {
+	for _, id := range []zk.CircuitID{zk.Transfer, zk.Hold, zk.Disburse16, zk.Disburse64, zk.Consolidate} {
 		g.Circuits = append(g.Circuits, entry.Circuit{ID: id, Version: zk.CircuitVersion, Fingerprint: sha256.Sum256([]byte{byte(id)})})
 	}
 	w.epochs[1] = w.scalar()
@@ -190,7 +191,9 @@ type move struct {
 	inputs           []zk.Note
 	outputs          []zk.Note // value, owner and programme; the rest is filled in
 	issued, redeemed zk.Amount
-	slots            []uint32 // instead of the inputs' own
+	slots            []uint32        // instead of the inputs' own
+	condition        entry.Condition // of a hold
+	sizeClass        uint64
 	tamper           func(*entry.Leg)
 }
 
@@ -227,7 +230,7 @@ func (w *world) do(m move) []zk.Note {
 	segment := []byte("segment")
 	leg := entry.Leg{Circuit: m.circuit, CircuitVersion: zk.CircuitVersion, OversightEpoch: epoch, Issued: m.issued, Redeemed: m.redeemed, Epk: public.Epk,
 		Wrap: public.Wrap, Sender: public.Sender, Nullifiers: public.Nullifiers, Commitments: public.Commitments, Cipher: public.Cipher,
-		SubtreeRoot: public.SubtreeRoot, SegmentHash: entry.SegmentHash(segment), Anchor: w.state.Height()}
+		SubtreeRoot: public.SubtreeRoot, ReturnCommitment: public.ReturnCommitment, SizeClass: m.sizeClass, Condition: m.condition, SegmentHash: entry.SegmentHash(segment), Anchor: w.state.Height()}
 	kind := entry.KindTransfer
 	if m.issued != 0 || m.redeemed != 0 {
 		leg.Asset, leg.Programme = m.asset, m.programme
@@ -240,6 +243,7 @@ func (w *world) do(m move) []zk.Note {
 		m.tamper(&leg)
 	}
 	tx := &entry.Transaction{Type: kind, Header: w.header(), Legs: []entry.Leg{leg}}
+	w.last = tx
 	if kind != entry.KindTransfer {
 		tx.Sequence = w.state.NextSequence()
 		w.sign(tx)
