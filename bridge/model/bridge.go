@@ -55,6 +55,7 @@ const (
 	AcceptanceBelieved                        // the payer signs before it has checked the payee's commitment
 	ListBelieved                              // the first provider signs before it has checked what the decider's hold lists
 	PaysFromAnotherNote                       // the payer builds another transaction from another note while one may settle
+	DecisionUnproven                          // the follower takes anybody's word for a decision
 	DecisionUnread                            // treasuries override a live decider without reading what it decided
 )
 

@@ -90,7 +90,7 @@ func TestProtocolHolds(t *testing.T) {
 
 // What the worlds reach, so that they do not hold because nothing happens in them.
 func TestWorldsReachWhatMatters(t *testing.T) {
-	dead := hop("", func(c *Config) { // the first three of its states are those of "lying payer, dead decider" too
+	dead := hop("", func(c *Config) {
 		c.DeciderHolds, c.Expiry, c.Until = 1, [2]uint8{1}, 1
 		c.LyingPayer, c.Freezing, c.Death = true, true, true
 	})

@@ -60,10 +60,21 @@ type escrowState struct {
 	since       uint8    // when enough began to stand for one document, without a break; 7: they do not
 	agreedUntil uint8    // the expiry that both signed last
 	signed      [2]uint8 // expiries that payer and payee signed and that are not logged, as sets
-	wrong       uint8    // what was wrong with the last step; index of escrowWrongs
+	wrong       wrong    // what was wrong with the last step, 0: nothing
 }
 
-var escrowWrongs = [...]string{"", Undelivered, TooFewStand, WindowCut, LateChallenge, Untimely}
+// wrong numbers the kinds that a step shows and not the state after it.
+type wrong uint8
+
+const (
+	wrongDelivery wrong = 1 + iota
+	wrongStand
+	wrongWindow
+	wrongChallenge
+	wrongTime
+)
+
+var wrongs = [...]string{wrongDelivery: Undelivered, wrongStand: TooFewStand, wrongWindow: WindowCut, wrongChallenge: LateChallenge, wrongTime: Untimely}
 
 const never = 7
 
@@ -111,7 +122,7 @@ func (e Escrow) Start() escrowState {
 }
 
 func (e Escrow) Encode(s escrowState, dst []byte) []byte {
-	dst = append(dst, s.clock, bit(s.delivered), s.posted, s.voided, s.payer, s.payee, s.agreed, s.agreedAt, bit(s.challenged), s.until, s.since, s.agreedUntil, s.wrong)
+	dst = append(dst, s.clock, bit(s.delivered), s.posted, s.voided, s.payer, s.payee, s.agreed, s.agreedAt, bit(s.challenged), s.until, s.since, s.agreedUntil, byte(s.wrong))
 	dst = append(append(append(dst, s.count[:]...), s.stands[:]...), s.signed[:]...)
 	return dst
 }
@@ -123,7 +134,7 @@ func (e Escrow) Broken(s escrowState) string {
 	case s.posted+s.voided == 1 && s.payer+s.payee != 1:
 		return ValueLost
 	}
-	return escrowWrongs[s.wrong]
+	return wrongs[s.wrong]
 }
 
 func (e Escrow) Promises() []Promise[escrowState] {
@@ -178,7 +189,7 @@ func (e Escrow) Steps(s escrowState, yield func(Label, escrowState)) {
 		t.voided++
 		t.payer++
 		if s.clock < s.agreedUntil {
-			t.wrong = 5
+			t.wrong = wrongTime
 		}
 		yield(Label{Do: doVoidExpired, Fair: true}, t)
 	}
@@ -188,7 +199,7 @@ func (e Escrow) Steps(s escrowState, yield func(Label, escrowState)) {
 	t.payer++
 	yield(Label{Do: doRelease}, t)
 	if e.Without&ReleasedByAnybody != 0 && s.clock < s.agreedUntil {
-		t.wrong = 5
+		t.wrong = wrongTime
 		yield(Label{Do: doRelease, X: 1}, t)
 	}
 }
@@ -229,7 +240,7 @@ func (e Escrow) challenge(s escrowState, yield func(Label, escrowState)) {
 	t.challenged, t.agreed, t.agreedAt = true, 0, 0
 	e.recount(&t)
 	if s.since != never && s.clock >= s.since+e.Window {
-		t.wrong = 4
+		t.wrong = wrongChallenge
 	}
 	yield(Label{Do: doChallenge}, t)
 }
@@ -289,7 +300,7 @@ func (e Escrow) ready(s *escrowState) bool {
 }
 
 // judgePosting says what is wrong with a posting, from what happened alone.
-func (e Escrow) judgePosting(s *escrowState) uint8 {
+func (e Escrow) judgePosting(s *escrowState) wrong {
 	liars := uint8(0)
 	for i := range e.Attestors {
 		liars += e.Lying >> i & 1
@@ -300,13 +311,13 @@ func (e Escrow) judgePosting(s *escrowState) uint8 {
 	}
 	switch {
 	case !s.delivered && !e.Mistakes && liars < needed:
-		return 1
+		return wrongDelivery
 	case e.mostStand(s) < needed:
-		return 2
+		return wrongStand
 	case !s.challenged && s.clock < s.since+e.Window:
-		return 3
+		return wrongWindow
 	case s.clock >= s.agreedUntil:
-		return 5
+		return wrongTime
 	}
 	return 0
 }

@@ -114,6 +114,7 @@ func TestMissingRuleIsCaught(t *testing.T) {
 		{"the follower ignores which hold was named", NamedHoldIgnored, hop("", lyingPayer), OneSide},
 		{"the follower voids on another hold's proof", OtherDecisionVoids, hop("", honest), ProviderUnpaid},
 		{"the follower posts on another hold's proof", OtherDecisionPosts, hop("", lyingLast), OneSide},
+		{"the follower takes a decision without proof", DecisionUnproven, hop("", honest), PayerUnserved},
 		{"the decider voids before expiry", VoidedBeforeExpiry, hop("", honest), Untimely},
 		{"the decider posts after expiry", PostedAfterExpiry, hop("", honest), Untimely},
 		{"the decider posts after expiry, and voids as well", PostedAfterExpiry | ResolvedTwice, hop("", honest), TwiceResolved},

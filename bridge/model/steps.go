@@ -427,6 +427,9 @@ func (w *bridge) mayFollow(s *state, f, j, i int) (may uint8) {
 	h, d := &s.fol[f][j], &s.dec[i]
 	posted := d.posted != 0 && s.observedB(f, postedB+uint8(i))
 	voided := d.voided != 0 && s.observedB(f, voidedB+uint8(i))
+	if w.Without.has(DecisionUnproven) {
+		return posting | voiding
+	}
 	own, names := int(h.names) == i, int(d.named[f]) == j+1
 	if posted && (own && names || own && w.Without.has(NamedHoldIgnored) || !own && w.Without.has(OtherDecisionPosts)) {
 		may |= posting
