@@ -6,7 +6,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/comity-ledger/comity/cmd/internal/bridgecmd"
 	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/cmd/internal/corridorcmd"
 	"github.com/comity-ledger/comity/cmd/internal/demo"
 	"github.com/comity-ledger/comity/cmd/internal/escrowcmd"
 	"github.com/comity-ledger/comity/cmd/internal/ledgercmd"
@@ -34,7 +36,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use or input, 3 refused by name, 4 not rea
 		Version: version,
 	}
 	cmd.CompletionOptions.HiddenDefaultCmd = true
-	cmd.AddCommand(demo.Command(), ledgercmd.Command(version), walletcmd.Command(), escrowcmd.Command(), oversightcmd.Command(), witnesscmd.Command(),
+	cmd.AddCommand(demo.Command(), ledgercmd.Command(version), corridorcmd.Command(), walletcmd.Command(), escrowcmd.Command(), bridgecmd.Command(), oversightcmd.Command(), witnesscmd.Command(),
 		verifycmd.Command(), setupcmd.Command())
 	return cmd
 }
