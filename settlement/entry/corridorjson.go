@@ -60,6 +60,17 @@ func (t *CorridorTerms) JSON(peer GenesisHash) ([]byte, error) {
 // ParseCorridorJSON reads the form for people as strictly as [ParseGenesisJSON] does, and refuses terms that [CorridorTerms.Validate]
 // refuses.
 func ParseCorridorJSON(b []byte) (peer GenesisHash, t *CorridorTerms, err error) {
+	if peer, t, err = ReadCorridorJSON(b); err == nil {
+		err = t.Validate()
+	}
+	if err != nil {
+		return GenesisHash{}, nil, err
+	}
+	return peer, t, nil
+}
+
+// ReadCorridorJSON reads the form for people and does not judge the terms: a linter shows what is wrong with them.
+func ReadCorridorJSON(b []byte) (peer GenesisHash, t *CorridorTerms, err error) {
 	refuse := func(format string, args ...any) (GenesisHash, *CorridorTerms, error) {
 		return GenesisHash{}, nil, Refuse(CorridorInvalid, format, args...)
 	}
@@ -98,9 +109,6 @@ func ParseCorridorJSON(b []byte) (peer GenesisHash, t *CorridorTerms, err error)
 			return refuse("size class: %v", err)
 		}
 		t.SizeClasses = append(t.SizeClasses, c)
-	}
-	if err := t.Validate(); err != nil {
-		return GenesisHash{}, nil, err
 	}
 	return peer, t, nil
 }

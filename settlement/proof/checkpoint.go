@@ -72,6 +72,22 @@ func vkey(name string, alg byte, pub ed25519.PublicKey) string {
 // LogVKey is the verifier key of a log's plain Ed25519 signature, as C2SP tools take it.
 func LogVKey(origin string, pub ed25519.PublicKey) string { return vkey(origin, algEd25519, pub) }
 
+// ParseLogVKey reads what LogVKey wrote, and only that.
+func ParseLogVKey(text string) (origin string, pub ed25519.PublicKey, err error) {
+	i := strings.LastIndexByte(text, '+') // base64 may hold a plus: try each
+	for ; i > 0; i = strings.LastIndexByte(text[:i], '+') {
+		raw, err := base64.StdEncoding.DecodeString(text[i+1:])
+		if err != nil || len(raw) != 1+ed25519.PublicKeySize || raw[0] != algEd25519 {
+			continue
+		}
+		origin, _, ok := strings.Cut(text[:i], "+")
+		if ok && validName(origin) && LogVKey(origin, raw[1:]) == text {
+			return origin, raw[1:], nil
+		}
+	}
+	return "", nil, fmt.Errorf("%w: %q is no verifier key of a log: want ORIGIN+ID+KEY", ErrPolicy, text)
+}
+
 // WitnessVKey is the verifier key of a witness's cosignatures, as C2SP tools take it.
 func WitnessVKey(name string, pub ed25519.PublicKey) string { return vkey(name, algCosignature, pub) }
 

@@ -199,3 +199,28 @@ func TestSmallestColludingOperators(t *testing.T) {
 		}
 	}
 }
+
+func TestVerifierKeyOfALogReadsBack(t *testing.T) {
+	plus := 0
+	for i := range 64 { // some keys have a plus in base64
+		key := public(fmt.Sprint("log ", i))
+		text := LogVKey(origin, key)
+		plus += strings.Count(text, "+") - 2
+		o, k, err := ParseLogVKey(text)
+		if err != nil || o != origin || !key.Equal(k) {
+			t.Errorf("%s reads as %s %x, %v", text, o, k, err)
+		}
+	}
+	if plus == 0 {
+		t.Error("no key of the test has a plus")
+	}
+	good := LogVKey(origin, public("log"))
+	for name, bad := range map[string]string{"empty": "", "an origin alone": origin, "another name": "x" + good, "another key id": strings.Replace(good, "+", "+0", 1), "cut": good[:len(good)-1],
+		"a witness's key": WitnessVKey(origin, public("log")), "a space": good + " "} {
+		if _, _, err := ParseLogVKey(bad); err == nil {
+			t.Errorf("%s was accepted", name)
+		} else {
+			want(t, name, err, ErrPolicy)
+		}
+	}
+}

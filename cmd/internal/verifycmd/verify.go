@@ -1,4 +1,4 @@
-// Package verifycmd is the command group "comity verify": it checks receipts and disclosures offline, with the ledger's genesis entry
+// Package verifycmd is the command group "comity verify": it checks receipts, disclosures and evidence offline, with the ledger's genesis entry
 // alone. It opens no connection and needs no key but, for an encrypted disclosure, the reader's own age identity.
 package verifycmd
 
@@ -23,13 +23,13 @@ import (
 func Command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify",
-		Short: "Check receipts and disclosures offline",
-		Long: `Check receipts and disclosures offline. All that is trusted is the ledger's genesis entry, which states the log's key and the witnesses: give
+		Short: "Check receipts, disclosures and evidence offline",
+		Long: `Check receipts, disclosures and evidence of misbehaviour offline. All that is trusted is the ledger's genesis entry, which states the log's key and the witnesses: give
 its file with --genesis-file, and the hash that the operator published with --genesis. A wallet folder keeps the entry in its file "genesis".
 
 Exit code 5 means that a check failed.`,
 	}
-	cmd.AddCommand(receiptCommand(), disclosureCommand())
+	cmd.AddCommand(receiptCommand(), disclosureCommand(), evidenceCommand(), policyCommand())
 	return cmd
 }
 
