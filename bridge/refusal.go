@@ -47,6 +47,7 @@ const (
 	ExpiryTooNear      Code = "expiry_too_near"
 	ExpiryTooFar       Code = "expiry_too_far"
 	DeadlinePassed     Code = "deadline_passed"
+	Cancelled          Code = "cancelled"
 	StepInvalid        Code = "step_invalid"
 	PaymentConflict    Code = "payment_conflict"
 	JournalInvalid     Code = "journal_invalid"
@@ -99,6 +100,7 @@ var meanings = []Meaning{
 	{ExpiryTooNear, "the deciding hold expires too soon to go on safely"},
 	{ExpiryTooFar, "the deciding hold would lock money for longer than was agreed"},
 	{DeadlinePassed, "the payment's own deadline has passed: nothing is placed any more"},
+	{Cancelled, "the payer gave the payment up before anything was placed"},
 	{StepInvalid, "the message does not fit the step at which the payment stands"},
 	{PaymentConflict, "a payment with this id exists with other fields"},
 	{JournalInvalid, "a journal record is damaged, or does not follow from those before it"},

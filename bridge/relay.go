@@ -1,0 +1,440 @@
+package bridge
+
+import (
+	"bytes"
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/comity-ledger/comity/settlement/entry"
+	"github.com/comity-ledger/comity/zk"
+)
+
+// A Relay plans what a relayer does: it reads the entries of the logs in order and says which observations and resolutions would be accepted
+// next. It holds no secret and nothing that the logs do not give again, so a relayer that loses it starts over, and two of them do no harm: what
+// one was quicker with is refused to the other by name (B6.1). It trusts the entries that it is given; were they false, its proposals would be
+// refused by the ledgers.
+type Relay struct {
+	logs map[entry.GenesisHash]*relayLog
+}
+
+type relayLog struct {
+	next      uint64 // index of the entry to be read next
+	time      uint64 // ledger time of the last state entry
+	holds     map[entry.HoldID]*relayHold
+	decisions map[entry.HoldID]*relayDecision             // of deciding holds
+	following map[entry.Named]map[entry.HoldID]*relayHold // by what decides them
+	corridors map[entry.GenesisHash]*relayCorridor
+	swept     uint64 // ledger time of the last sweep
+}
+
+type relayHold struct {
+	id      entry.HoldID
+	index   uint64 // of the leaf that placed it
+	payee   zk.Commitment
+	back    zk.Commitment
+	here    *entry.DecidedHere
+	there   *entry.DecidedThere
+	settled bool
+}
+
+type relayDecision struct {
+	index   uint64 // of the leaf that decides
+	outcome entry.Outcome
+	named   []entry.Named
+	hold    *relayHold
+}
+
+type relayCorridor struct {
+	known      bool
+	frozen     bool
+	size       uint64   // last observed
+	sizes      []uint64 // the last observations, oldest first
+	observedAt uint64   // own ledger time
+	stale      uint64   // terms, milliseconds
+}
+
+// NewRelay makes a relay for some ledgers. from gives the first entry that will be read of each: 0, or a point before which no hold of another
+// ledger's business is open.
+func NewRelay(from map[entry.GenesisHash]uint64) *Relay {
+	r := &Relay{logs: map[entry.GenesisHash]*relayLog{}}
+	for l, next := range from {
+		r.logs[l] = &relayLog{next: next, holds: map[entry.HoldID]*relayHold{}, decisions: map[entry.HoldID]*relayDecision{},
+			following: map[entry.Named]map[entry.HoldID]*relayHold{}, corridors: map[entry.GenesisHash]*relayCorridor{}}
+	}
+	return r
+}
+
+// Next is the index of the entry of a ledger that Add takes next.
+func (r *Relay) Next(ledger entry.GenesisHash) uint64 {
+	if l := r.logs[ledger]; l != nil {
+		return l.next
+	}
+	return 0
+}
+
+// Add reads the next entry of a ledger's log. It refuses entry_gap for any other index, and what entry.Decode refuses.
+func (r *Relay) Add(ledger entry.GenesisHash, index uint64, leaf []byte) error {
+	l := r.logs[ledger]
+	if l == nil {
+		return Refuse(LedgerUnknown, "%s", ledger)
+	}
+	if index != l.next {
+		return Refuse(EntryGap, "entry %d of %s, the next is %d", index, ledger, l.next)
+	}
+	if err := r.Show(ledger, index, leaf); err != nil {
+		return err
+	}
+	l.next++
+	return nil
+}
+
+// Show reads an entry out of order, whose inclusion was proven: what a bundle holds. Entries of one ledger are shown in ascending order.
+func (r *Relay) Show(ledger entry.GenesisHash, index uint64, leaf []byte) error {
+	l := r.logs[ledger]
+	if l == nil {
+		return Refuse(LedgerUnknown, "%s", ledger)
+	}
+	e, err := entry.Decode(leaf)
+	if err != nil {
+		return err
+	}
+	if h := e.Head(); h != nil && h.Ledger != ledger {
+		return Refuse(BundleOther, "entry %d is of ledger %s", index, h.Ledger)
+	}
+	switch e := e.(type) {
+	case *entry.State:
+		l.time = max(l.time, e.TimeMillis)
+	case *entry.Transaction:
+		l.place(e, index)
+	case *entry.Resolve:
+		l.settle(e.Hold, index, e.Outcome, e.Named)
+	case *entry.Override:
+		l.settle(e.Hold, index, e.Outcome, nil)
+	case *entry.Corridor:
+		c := l.corridor(e.Peer)
+		switch e.Action {
+		case entry.CorridorSets:
+			c.known, c.stale = true, e.Terms.StaleMillis
+		case entry.CorridorFreezes:
+			c.frozen = true
+		case entry.CorridorThaws:
+			c.frozen = false
+		}
+	case *entry.Evidence:
+		if e.Type != entry.EvidenceLate {
+			l.corridor(e.Peer).frozen = true
+		}
+	case *entry.Observe:
+		if c := l.corridor(e.Peer); e.Size > c.size {
+			c.observed(e.Size)
+			c.observedAt = l.time // of the block before: never later than the observation
+		}
+	}
+	return nil
+}
+
+func (l *relayLog) corridor(peer entry.GenesisHash) *relayCorridor {
+	c := l.corridors[peer]
+	if c == nil {
+		c = &relayCorridor{}
+		l.corridors[peer] = c
+	}
+	return c
+}
+
+// ringSize is how many observations a ledger keeps of a peer.
+const ringSize = 256
+
+func (c *relayCorridor) observed(size uint64) {
+	c.size = size
+	if c.sizes = append(c.sizes, size); len(c.sizes) > ringSize {
+		c.sizes = slices.Clone(c.sizes[1:])
+	}
+}
+
+func (l *relayLog) place(tx *entry.Transaction, index uint64) {
+	for i := range tx.Legs {
+		leg := &tx.Legs[i]
+		if leg.Circuit != zk.Hold || leg.Condition.Type == entry.ConditionAttested {
+			continue
+		}
+		c, err := leg.Condition.Decode()
+		if err != nil {
+			continue // an entry that decodes has conditions that do
+		}
+		h := &relayHold{id: entry.HoldID{Tx: tx.ID(), Leg: uint8(i)}, index: index, payee: leg.Commitments[0], back: leg.ReturnCommitment}
+		if l.holds[h.id] != nil || l.decisions[h.id] != nil {
+			continue // shown twice
+		}
+		switch c := c.(type) {
+		case *entry.DecidedHere:
+			h.here = c
+		case *entry.DecidedThere:
+			h.there = c
+			by := entry.Named{Ledger: c.Ledger, Hold: c.Hold}
+			if l.following[by] == nil {
+				l.following[by] = map[entry.HoldID]*relayHold{}
+			}
+			l.following[by][h.id] = h
+		}
+		l.holds[h.id] = h
+	}
+}
+
+func (l *relayLog) settle(id entry.HoldID, index uint64, outcome entry.Outcome, named []entry.Named) {
+	h := l.holds[id]
+	if h == nil {
+		return // an attested hold, or one from before the first entry that was read
+	}
+	delete(l.holds, id)
+	h.settled = true
+	if h.here != nil {
+		l.decisions[id] = &relayDecision{index, outcome, named, h}
+	}
+}
+
+// PeerLeaf names a leaf of another ledger that a resolution must prove, under a size that its ledger has observed.
+type PeerLeaf struct {
+	Ledger      entry.GenesisHash
+	Index, Size uint64
+}
+
+// Resolve is a resolution that its ledger would accept.
+type Resolve struct {
+	On         entry.GenesisHash
+	Hold       entry.HoldID
+	Outcome    entry.Outcome
+	Reason     entry.Reason // ReasonPeers or ReasonExpired
+	Commitment zk.Commitment
+	Named      []entry.Named
+	Peers      []PeerLeaf // to be proven in this order
+}
+
+// Entry makes the entry from the proofs of Peers, in their order.
+func (a *Resolve) Entry(expiryMillis uint64, peers []entry.PeerProof) *entry.Resolve {
+	return &entry.Resolve{Header: entry.Header{Ledger: a.On, ExpiryMillis: expiryMillis}, Hold: a.Hold, Outcome: a.Outcome, Reason: a.Reason,
+		Commitment: a.Commitment, Named: a.Named, Peers: peers}
+}
+
+// Observe asks for an observation of a peer's log.
+type Observe struct {
+	On, Peer entry.GenesisHash
+	AtLeast  uint64 // leaves that the checkpoint must cover
+	Last     uint64 // size observed before: where the consistency proof begins
+}
+
+// Plan is what a relayer may do now. All of it may be done at once: nothing in Resolves needs anything in Observes.
+type Plan struct {
+	Observes []Observe
+	Resolves []Resolve
+}
+
+// Options steer a plan.
+type Options struct {
+	// NowMillis is the relayer's clock: a deciding hold whose expiry it has passed is proposed to be voided though the ledger is idle and its
+	// log shows an earlier time. 0 for the logs' own time alone.
+	NowMillis uint64
+	// Fresh also keeps corridors from becoming stale: it asks for an observation when half of the time has gone and the peer's log has grown.
+	Fresh bool
+}
+
+// Plan says what to do, sorted: the same logs give the same plan.
+func (r *Relay) Plan(o Options) Plan {
+	p := &planner{relay: r, observe: map[Corridor]uint64{}}
+	for name, l := range r.logs {
+		for _, h := range l.holds {
+			switch {
+			case h.here != nil:
+				p.decider(name, l, h, o.NowMillis)
+			case h.there != nil:
+				p.follower(name, l, h)
+			}
+		}
+		if o.Fresh {
+			for peer, c := range l.corridors {
+				if other := r.logs[peer]; c.known && !c.frozen && other != nil && other.next > c.size && (c.size == 0 || max(l.time, o.NowMillis) >= c.observedAt+c.stale/2) {
+					p.want(name, peer, c.size+1)
+				}
+			}
+		}
+		r.sweep(name, l)
+	}
+	var out Plan
+	for c, size := range p.observe {
+		out.Observes = append(out.Observes, Observe{On: c.On, Peer: c.Peer, AtLeast: size, Last: r.logs[c.On].corridor(c.Peer).size})
+	}
+	slices.SortFunc(out.Observes, func(a, b Observe) int {
+		return cmp.Or(bytes.Compare(a.On[:], b.On[:]), bytes.Compare(a.Peer[:], b.Peer[:]))
+	})
+	out.Resolves = p.resolves
+	slices.SortFunc(out.Resolves, func(a, b Resolve) int {
+		return cmp.Or(bytes.Compare(a.On[:], b.On[:]), bytes.Compare(a.Hold.Tx[:], b.Hold.Tx[:]), cmp.Compare(a.Hold.Leg, b.Hold.Leg))
+	})
+	return out
+}
+
+type planner struct {
+	relay    *Relay
+	observe  map[Corridor]uint64
+	resolves []Resolve
+}
+
+// want asks for an observation, unless the corridor is not there or frozen.
+func (p *planner) want(on, peer entry.GenesisHash, size uint64) {
+	l := p.relay.logs[on]
+	if l == nil {
+		return
+	}
+	if c := l.corridors[peer]; c != nil && c.known && !c.frozen && c.size < size {
+		k := Corridor{on, peer}
+		p.observe[k] = max(p.observe[k], size)
+	}
+}
+
+// proves tells whether a leaf of the peer lies under an observed size, and asks for an observation otherwise.
+func (p *planner) proves(on, peer entry.GenesisHash, index uint64) (PeerLeaf, bool) {
+	c := p.relay.logs[on].corridors[peer]
+	if c == nil || c.size <= index {
+		p.want(on, peer, index+1)
+		return PeerLeaf{}, false
+	}
+	return PeerLeaf{peer, index, c.size}, true
+}
+
+// decider plans for a deciding hold: voided once its expiry has come, posted once every follower is logged and observed. Until a follower is
+// logged, its ledger is shown the deciding hold, without which it cannot be placed.
+func (p *planner) decider(name entry.GenesisHash, l *relayLog, h *relayHold, now uint64) {
+	if max(l.time, now) >= h.here.Until {
+		p.resolves = append(p.resolves, Resolve{On: name, Hold: h.id, Outcome: entry.Voided, Reason: entry.ReasonExpired, Commitment: h.back})
+		return
+	}
+	out := Resolve{On: name, Hold: h.id, Outcome: entry.Posted, Reason: entry.ReasonPeers, Commitment: h.payee}
+	ready := true
+	for _, f := range h.here.Followers {
+		placed := p.find(name, h, f)
+		switch c := l.corridors[f.Ledger]; {
+		case placed == nil:
+			p.want(f.Ledger, name, h.index+1)
+			ready = false
+		case placed.settled, c == nil, !c.known, c.frozen: // settled without us: by an override. A frozen corridor never posts
+			ready = false
+		default:
+			leaf, ok := p.proves(name, f.Ledger, placed.index)
+			ready = ready && ok
+			out.Named = append(out.Named, entry.Named{Ledger: f.Ledger, Hold: placed.id})
+			out.Peers = append(out.Peers, leaf)
+		}
+	}
+	if ready {
+		p.resolves = append(p.resolves, out)
+	}
+}
+
+// find gives the hold that follows h for one follower: with the commitment that h names, and waiting for h alone; the first of several.
+func (p *planner) find(name entry.GenesisHash, h *relayHold, f entry.Follower) *relayHold {
+	l := p.relay.logs[f.Ledger]
+	if l == nil {
+		return nil
+	}
+	var first *relayHold
+	for _, c := range l.following[entry.Named{Ledger: name, Hold: h.id}] {
+		if c.payee == f.Commitment && c.there.Until == h.here.Until && (first == nil || c.index < first.index || c.index == first.index && c.id.Leg < first.id.Leg) {
+			first = c
+		}
+	}
+	return first
+}
+
+// follower plans for a hold that follows: as soon as its decider's decision is observed. While the corridor is frozen it waits.
+func (p *planner) follower(name entry.GenesisHash, l *relayLog, h *relayHold) {
+	other := p.relay.logs[h.there.Ledger]
+	if other == nil {
+		return
+	}
+	d := other.decisions[h.there.Hold]
+	if c := l.corridors[h.there.Ledger]; d == nil || c == nil || !c.known || c.frozen {
+		return
+	}
+	leaf, ok := p.proves(name, h.there.Ledger, d.index)
+	if !ok {
+		return
+	}
+	out := Resolve{On: name, Hold: h.id, Outcome: entry.Voided, Reason: entry.ReasonPeers, Commitment: h.back, Peers: []PeerLeaf{leaf}}
+	if d.outcome == entry.Posted && slices.Contains(d.named, entry.Named{Ledger: name, Hold: h.id}) {
+		out.Outcome, out.Commitment = entry.Posted, h.payee
+	}
+	p.resolves = append(p.resolves, out)
+}
+
+// sweepMillis is how much ledger time passes between two sweeps.
+const sweepMillis = 60_000
+
+// sweep forgets decisions that nobody can need any more: every ledger that may follow has passed the hold's expiry, so that it accepts no new
+// follower, and none that follows is open. Without it a relay would grow with every payment.
+func (r *Relay) sweep(name entry.GenesisHash, l *relayLog) {
+	if l.time < l.swept+sweepMillis {
+		return
+	}
+	l.swept = l.time
+	for id, d := range l.decisions {
+		by := entry.Named{Ledger: name, Hold: id}
+		if slices.ContainsFunc(d.hold.here.Followers, func(f entry.Follower) bool {
+			other := r.logs[f.Ledger]
+			if other == nil {
+				return false
+			}
+			for _, h := range other.following[by] {
+				if !h.settled {
+					return true
+				}
+			}
+			return other.time < d.hold.here.Until
+		}) {
+			continue
+		}
+		delete(l.decisions, id)
+		for _, f := range d.hold.here.Followers {
+			if other := r.logs[f.Ledger]; other != nil {
+				delete(other.following, by)
+			}
+		}
+	}
+}
+
+// Export lists the entries of one ledger's log that another needs, from an index on, ascending: holds that name the other or are named by it, and
+// decisions that holds there wait for. An entry before it is listed too while what it says is not used up.
+func (r *Relay) Export(of, forLedger entry.GenesisHash, since uint64) []uint64 {
+	l := r.logs[of]
+	if l == nil {
+		return nil
+	}
+	found := map[uint64]bool{}
+	concerns := func(h *relayHold) bool {
+		return h.here != nil && slices.ContainsFunc(h.here.Followers, func(f entry.Follower) bool { return f.Ledger == forLedger }) ||
+			h.there != nil && h.there.Ledger == forLedger
+	}
+	for _, h := range l.holds {
+		if concerns(h) {
+			found[h.index] = true
+		}
+	}
+	for _, d := range l.decisions {
+		if concerns(d.hold) && (d.index >= since || r.awaited(of, forLedger, d.hold.id)) {
+			found[d.hold.index], found[d.index] = true, true
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+// awaited tells whether an open hold of a ledger that is read waits for the decision.
+func (r *Relay) awaited(of, forLedger entry.GenesisHash, id entry.HoldID) bool {
+	if other := r.logs[forLedger]; other != nil {
+		for _, h := range other.following[entry.Named{Ledger: of, Hold: id}] {
+			if !h.settled {
+				return true
+			}
+		}
+	}
+	return false
+}
