@@ -180,11 +180,18 @@ func FuzzJournalRecord(f *testing.F) {
 	f.Add(must(Encode(&Attempt{Order: "x", Pays: true, Outputs: []Sent{{Purpose: ToPayee}}})))
 	f.Add(must(Encode(&DisbursementOrder{ID: "d", Groups: []Group{{Lines: []int{0}}}})))
 	f.Add([]byte(`{"refused":{"code":"x"}}`))
+	f.Add(must(Encode(&Unreserved{Order: "x"})))
+	f.Add([]byte(`{"reserved":{"order":"x","recipe":{"circuit":2,"inputs":[{},{}],"outputs":[{},{}]},"inputs":[],"outputs":[{},{}],"commitments":[]}}`))
 	f.Add([]byte(`{}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		o := must(NewOutbox(nil))
 		if err := o.Add(b); err != nil {
 			return
+		}
+		for _, h := range o.Reservations() {
+			if h.Opening() != h.r.Outputs[0].Note || len(h.r.Commitments) != 2 {
+				t.Fatal("a reserved hold that is not whole")
+			}
 		}
 		for _, order := range o.Orders() {
 			if order == nil {
@@ -200,6 +207,7 @@ func FuzzDecodeState(f *testing.F) {
 	empty := must(NewState(g, view).Encode())
 	f.Add(empty)
 	f.Add(bytes.Replace(empty, []byte(`"number":0`), []byte(`"number":1`), 1))
+	f.Add(bytes.Replace(empty, []byte(`"own":`), []byte(`"holds":1,"held":[{"mine":true,"return":{"value":5}}],"own":`), 1))
 	f.Add([]byte("{}"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := DecodeState(b, g, view)

@@ -87,8 +87,9 @@ func (b *Builder) ReserveHold(o *Outbox, order *Order) (h *HoldDraft, merge []*D
 	if h, ok := o.reserved[order.ID]; ok {
 		return h, nil, nil
 	}
-	if b.State.PaymentOf(o, order).Stage == Pending {
-		return nil, nil, Refuse(FundsInFlight, "a transaction of payment %q may still settle", order.ID)
+	if p := b.State.PaymentOf(o, order); p.Stage == Pending { // freed while its transaction may settle: nothing but the same draft (W3.3)
+		h, err := draftOf(p.Attempt)
+		return h, nil, err
 	}
 	if err := b.State.unpaid(order.ID); err != nil {
 		return nil, nil, err
@@ -113,6 +114,22 @@ func (b *Builder) ReserveHold(o *Outbox, order *Order) (h *HoldDraft, merge []*D
 		merge = append(merge, d)
 	}
 	return nil, merge, nil
+}
+
+// draftOf is the draft that an attempt was built from.
+func draftOf(a *Attempt) (*HoldDraft, error) {
+	tx, err := entry.DecodeTransaction(a.Entry)
+	if err != nil {
+		return nil, fmt.Errorf("decode the transaction of a hold: %w", err)
+	}
+	leg := &tx.Legs[0]
+	if leg.Circuit != zk.Hold || len(a.Recipes) != 1 || len(a.Segments) != 1 {
+		return nil, Refuse(HoldDraftInvalid, "transaction %s is none of a reserved hold", a.TxID)
+	}
+	r := a.Recipes[0]
+	r.Signature = nil
+	return &HoldDraft{holdRecord{Order: a.Order, Epoch: leg.OversightEpoch, Recipe: r, Segment: a.Segments[0], Inputs: a.Inputs, Outputs: a.Outputs,
+		Commitments: leg.Commitments, Return: leg.ReturnCommitment}}, nil
 }
 
 // Refresh gives h itself while it can be placed, and what ReserveAgain makes of it after a change of the oversight key.

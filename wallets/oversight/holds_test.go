@@ -213,6 +213,13 @@ func TestWhatABrokenLedgerDoesWithHoldsIsReported(t *testing.T) {
 		do   func(*heldStory)
 		want oversight.Problem
 	}{
+		"a posted note is spent under an anchor before its posting": {func(s *heldStory) {
+			e := s.hold(s.voided.change, s.supplier, 7)
+			before := s.state.Height()
+			s.post(e)
+			s.now1(move{circuit: zk.Transfer, sender: s.supplier, asset: aur, programme: aid, inputs: []zk.Note{e.held},
+				outputs: []zk.Note{{Value: 7, Owner: s.supplier, Programme: aid}}, tamper: func(l *entry.Leg) { l.Anchor = before }})
+		}, oversight.InputUnknown},
 		"a returned note is spent twice": {func(s *heldStory) {
 			s.now1(move{circuit: zk.Transfer, sender: s.donor, asset: aur, programme: aid, inputs: []zk.Note{s.voided.back},
 				outputs: []zk.Note{{Value: 300, Owner: s.donor, Programme: aid}}})

@@ -366,6 +366,13 @@ func TestAPeerProofIsAttachedAndRefreshed(t *testing.T) {
 	if err := s.Resume(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
+	// Freed, it is reserved again from the same notes alone, because its transaction may still settle.
+	if err := s.Unreserve("x"); err != nil {
+		t.Fatal(err)
+	}
+	if again := must(s.Reserve(t.Context(), w.order("x", 300), nil)); again.Commitment() != sent[0].Legs[0].Commitments[0] {
+		t.Fatal("reserved from other notes")
+	}
 	// With the same notes under another condition it is placed after all: that of this ledger.
 	w.reject = nil
 	if _, err := s.Hold(t.Context(), w.order("x", 300), w.condition(w.terms("x", w.now+day)), nil, 0, nil); err != nil {

@@ -21,6 +21,39 @@ func TestSeededWorldPaysEveryOrderOnce(t *testing.T) {
 	}
 }
 
+type job struct {
+	from  int
+	order *wallets.Order
+	terms *entry.Attested // of a payment into a hold
+}
+
+// do pays the order, or places its hold.
+func (j job) do(t *testing.T, s *session.Session) (session.Held, error) {
+	if j.terms == nil {
+		r, err := s.Pay(t.Context(), j.order, 0, nil)
+		return session.Held{Result: r}, err
+	}
+	return s.Hold(t.Context(), j.order, func(*wallets.HoldDraft) (entry.Condition, uint64, error) {
+		c, err := wallets.AttestedCondition(*j.terms)
+		return c, entry.LocalSizeClass, err
+	}, nil, 0, nil)
+}
+
+func resolveHold(t *testing.T, l *ledger, s *session.Session, held session.Held, a *entry.Attested, outcome entry.Outcome) {
+	t.Helper()
+	h, ok := s.State().HoldOf(held.Hold)
+	if !ok {
+		t.Fatalf("hold %s is not known", held.Hold)
+	}
+	head := entry.Header{Ledger: l.genesis.Hash(), ExpiryMillis: l.now + 600_000}
+	if outcome == entry.Voided {
+		submit(t, s, must(wallets.Release(head, h.ID, a, h.ReturnCommitment, edKey("payee"))))
+		return
+	}
+	submit(t, s, must(wallets.Attest(head, h.ID, a, entry.Digest([]byte("done")), edKey("inspector"))))
+	submit(t, s, wallets.PostAttested(head, h.ID, h.Commitment))
+}
+
 func playWorld(t *testing.T, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 7))
 	l := newLedger(t)
@@ -74,10 +107,6 @@ func playWorld(t *testing.T, seed uint64) {
 		}
 		return nil
 	}
-	type job struct {
-		from  int
-		order *wallets.Order
-	}
 	var open []job
 	faults := 0
 	for n := range 25 {
@@ -86,9 +115,19 @@ func playWorld(t *testing.T, seed uint64) {
 			continue
 		}
 		amount := zk.Amount(1 + r.Uint64N(uint64(model[from])))
-		j := job{from, &wallets.Order{ID: fmt.Sprint("order ", n), To: who[to].Address(l.genesis.Prefix, l.genesis.Hash()).String(), Asset: 1, Amount: amount}}
-		model[from] -= amount
-		model[to] += amount
+		j := job{from: from, order: &wallets.Order{ID: fmt.Sprint("order ", n), To: who[to].Address(l.genesis.Prefix, l.genesis.Hash()).String(), Asset: 1, Amount: amount}}
+		outcome := entry.Posted
+		if r.IntN(3) == 0 {
+			j.terms = &entry.Attested{Until: l.now + 100*day, Statement: entry.StatementMilestone, Threshold: 1, Attestors: []entry.SignerKey{signer("inspector")},
+				Payee: signer("payee")}
+			if r.IntN(2) == 0 {
+				outcome = entry.Voided
+			}
+		}
+		if outcome == entry.Posted {
+			model[from] -= amount
+			model[to] += amount
+		}
 		open = append(open, j)
 		// Orders are finished before their money is counted on, as a bank's would be.
 		trouble = r.IntN(4)
@@ -102,10 +141,14 @@ func playWorld(t *testing.T, seed uint64) {
 				t.Fatalf("seed %d: %s does not settle: %v", seed, j.order.ID, last)
 			}
 			s := l.open(who[from], disks[from], fmt.Sprint(seed, n, try))
-			_, err := s.Pay(t.Context(), j.order, 0, nil)
+			held, err := j.do(t, s)
 			last = err
 			disks[from].dead, disks[from].countdown = false, -1
 			if err == nil {
+				if j.terms != nil {
+					trouble = 0
+					resolveHold(t, l, s, held, j.terms, outcome)
+				}
 				break
 			}
 			faults++
@@ -114,8 +157,9 @@ func playWorld(t *testing.T, seed uint64) {
 	trouble = 0
 	// Everything again: nothing may move.
 	for i, j := range open {
-		if res := pay(t, l.open(who[j.from], disks[j.from], fmt.Sprint(seed, "again", i)), j.order); !res.Again {
-			t.Fatalf("seed %d: %s was paid again", seed, j.order.ID)
+		again, err := j.do(t, l.open(who[j.from], disks[j.from], fmt.Sprint(seed, "again", i)))
+		if err != nil || !again.Again {
+			t.Fatalf("seed %d: %s was paid again, %v", seed, j.order.ID, err)
 		}
 	}
 	for i := range who {
