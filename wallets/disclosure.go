@@ -92,13 +92,9 @@ func (s *State) discloseHold(o *Outbox, d *Disclosure, h *Hold) (*Disclosure, er
 		}
 		return d, nil
 	case h.Outcome == entry.Posted:
-		if a, ok := o.Attempt(h.ID.Tx); ok {
-			for _, sent := range a.Outputs {
-				if sent.Leg == int(h.ID.Leg) && sent.Output == 0 {
-					d.Note, d.Address, d.Reference = sent.Note, sent.To, sent.Memo
-					return d, nil
-				}
-			}
+		if sent, ok := o.Held(h.ID); ok {
+			d.Note, d.Address, d.Reference = sent.Note, sent.To, sent.Memo
+			return d, nil
 		}
 	}
 	return nil, Refuse(NotFound, "this wallet cannot open what the resolution of hold %s placed", h.ID)

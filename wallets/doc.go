@@ -11,5 +11,7 @@
 //     and releases earmarked money where the registry allows it, in rounds, until one leg can pay (Plan).
 //   - A payment never settles twice: its attempts share an input until every earlier attempt is dead, that is expired in ledger
 //     time or spent against (Payment.Live).
+//   - What waits in a hold is nobody's balance. A hold's commitments are fixed and journalled before its condition is known, and stay
+//     (HoldDraft); what a resolution places is found at its place by payee or payer (State.Holds).
 //   - What a proof would hide from the ledger is refused here by name first: limit, frozen owner, earmark, amounts.
 package wallets

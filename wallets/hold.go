@@ -59,6 +59,18 @@ func (s *State) HoldOf(id entry.HoldID) (Hold, bool) {
 	return s.held[i], true
 }
 
+// Held is the payee's output of a hold that this folder placed: its opening, address and reference.
+func (o *Outbox) Held(id entry.HoldID) (Sent, bool) {
+	if a, ok := o.attempts[id.Tx]; ok {
+		for _, sent := range a.Outputs {
+			if sent.Leg == int(id.Leg) && sent.Output == 0 {
+				return sent, true
+			}
+		}
+	}
+	return Sent{}, false
+}
+
 // OpenHolds is the number of holds of the whole ledger that wait.
 func (s *State) OpenHolds() uint32 { return s.holds }
 

@@ -26,13 +26,19 @@ type Held struct {
 }
 
 // Reserve chooses the notes of a payment into a hold, makes one of many first, and journals the draft: what it commits to stays the same
-// after a kill, and its notes pay nothing else until the hold is placed or Unreserve frees them.
+// after a kill, and its notes pay nothing else until the hold is placed or Unreserve frees them. After that it gives the draft that was placed.
 func (s *Session) Reserve(ctx context.Context, order *wallets.Order, event func(Event)) (*wallets.HoldDraft, error) {
 	order, err := s.beginHold(ctx, order)
 	if err != nil {
 		return nil, err
 	}
 	for range maxRounds {
+		if s.state.PaymentOf(s.outbox, order).Stage == wallets.Done {
+			if h, kept := s.outbox.Reservation(order.ID); kept {
+				return h, nil
+			}
+			return nil, wallets.Refuse(wallets.NotFound, "payment %q was placed, and the journal no longer holds its draft", order.ID)
+		}
 		h, err := s.reservation(ctx, order, event)
 		if err != nil || h != nil {
 			return h, err

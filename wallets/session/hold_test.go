@@ -239,8 +239,20 @@ func TestAReservedHoldWaitsForItsCondition(t *testing.T) {
 	if row, _ := s.State().HoldOf(h.Hold); row.Commitment != draft.Commitment() {
 		t.Fatal("another commitment was placed")
 	}
+	if sent, ok := s.Outbox().Held(h.Hold); !ok || sent.Note != draft.Opening() || sent.To != w.to(w.supplier) {
+		t.Fatalf("%+v", sent)
+	}
+	if placed, err := s.Reserve(t.Context(), w.order("x", 300), nil); err != nil || placed.Commitment() != draft.Commitment() {
+		t.Fatalf("a placed draft is gone: %v", err)
+	}
 	if err := s.Unreserve("x"); err != nil {
 		t.Fatal(err)
+	}
+	if _, err := s.Reserve(t.Context(), w.order("x", 300), nil); wallets.CodeOf(err) != wallets.NotFound {
+		t.Fatalf("%v", err)
+	}
+	if _, ok := s.Outbox().Held(entry.HoldID{Tx: h.Hold.Tx, Leg: 1}); ok {
+		t.Fatal("a hold in a leg that does not exist")
 	}
 	pay(t, s, w.order("y", 1))
 	draft = must(s.Reserve(t.Context(), w.order("z", 5), nil))
