@@ -228,12 +228,13 @@ func TestDeciderWhoseConditionOrCorridorIsWrongIsRefused(t *testing.T) {
 		change func(*entry.DecidedHere)
 		code   entry.Code
 	}{
-		"follows itself":    {largeClass, func(d *entry.DecidedHere) { d.Followers[0].Ledger = w.B.Hash }, entry.ConditionInvalid},
-		"unknown follower":  {largeClass, func(d *entry.DecidedHere) { d.Followers[0].Ledger = stranger.Hash }, entry.CorridorUnknown},
-		"expired":           {largeClass, func(d *entry.DecidedHere) { d.Until = w.B.Now }, entry.HoldExpired},
-		"unknown class":     {unknownClass, func(*entry.DecidedHere) {}, entry.SizeClassUnknown},
-		"class of a local":  {entry.LocalSizeClass, func(*entry.DecidedHere) {}, entry.ConditionInvalid},
-		"one of two unkown": {largeClass, func(d *entry.DecidedHere) { d.Followers = both(d.Followers[0].Ledger, stranger.Hash) }, entry.CorridorUnknown},
+		"follows itself":          {largeClass, func(d *entry.DecidedHere) { d.Followers[0].Ledger = w.B.Hash }, entry.ConditionInvalid},
+		"unknown follower":        {largeClass, func(d *entry.DecidedHere) { d.Followers[0].Ledger = stranger.Hash }, entry.CorridorUnknown},
+		"expired":                 {largeClass, func(d *entry.DecidedHere) { d.Until = w.B.Now }, entry.HoldExpired},
+		"longest expiry, and one": {largeClass, func(d *entry.DecidedHere) { d.Until = w.B.Now + ledgertest.MaxExpiryMillis + 1 }, entry.ExpiryTooFar},
+		"unknown class":           {unknownClass, func(*entry.DecidedHere) {}, entry.SizeClassUnknown},
+		"class of a local":        {entry.LocalSizeClass, func(*entry.DecidedHere) {}, entry.ConditionInvalid},
+		"one of two unkown":       {largeClass, func(d *entry.DecidedHere) { d.Followers = both(d.Followers[0].Ledger, stranger.Hash) }, entry.CorridorUnknown},
 	} {
 		p := w.plan(c.class)
 		c.change(p.here)
@@ -619,7 +620,7 @@ func TestFrozenCorridor(t *testing.T) {
 
 func TestStaleCorridorStillResolves(t *testing.T) {
 	c := newWorld(t, 1).plan(largeClass)
-	c.here.Until += 10_000_000
+	c.here.Until = c.B.Now + ledgertest.MaxExpiryMillis
 	c.rebuild(largeClass)
 	c.lock(t)
 	c.advance(700_000)

@@ -100,6 +100,27 @@ func TestFollowerWithoutAProofIsRefused(t *testing.T) {
 	}
 }
 
+func TestSnapshotWhoseCorridorsMiscountItsHoldsIsRefused(t *testing.T) {
+	peer := entry.GenesisHash{1}
+	s := &State{corridors: newCorridors()}
+	s.holds = s.holds.put(&hold{class: 5, rule: &entry.DecidedThere{Ledger: peer}})
+	if s.checkInFlight() == nil {
+		t.Error("a hold in flight to an unknown ledger")
+	}
+	s.corridors.set(&entry.Corridor{Peer: peer, Action: entry.CorridorSets, Terms: &entry.CorridorTerms{}})
+	if s.checkInFlight() == nil {
+		t.Error("a hold that its corridor does not count")
+	}
+	s.corridors.place(peer, 5)
+	if err := s.checkInFlight(); err != nil {
+		t.Error(err)
+	}
+	s.corridors.place(peer, 1)
+	if s.checkInFlight() == nil {
+		t.Error("a corridor that counts more than its holds")
+	}
+}
+
 // TestBlockCostsWhatItChangesAndNotWhatIsOpen compares what a block allocates
 // beside few and beside many open holds.
 func TestBlockCostsWhatItChangesAndNotWhatIsOpen(t *testing.T) {

@@ -42,6 +42,11 @@ func (s *State) mayHold(h *hold, peer *entry.PeerProof, open int, now uint64) er
 		if err := ahead(rule.Until, now); err != nil {
 			return err
 		}
+		// A hold of one minor unit can stand in a corridor's largest class: what
+		// anybody can put in flight must come down again soon.
+		if rule.Until > add(now, s.rules.genesis.MaxExpiryMillis) {
+			return entry.Refuse(entry.ExpiryTooFar, "the hold would expire at %d, ledger time %d, at most %d ms ahead", rule.Until, now, s.rules.genesis.MaxExpiryMillis)
+		}
 		for i := range rule.Followers {
 			if rule.Followers[i].Ledger == s.rules.hash {
 				return entry.Refuse(entry.ConditionInvalid, "a hold that decides for this ledger itself")

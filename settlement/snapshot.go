@@ -157,6 +157,9 @@ func unmarshal(genesis *entry.Genesis, snapshot []byte) (*State, error) {
 	s.nextSequence = r.u64()
 	s.readHolds(r)
 	s.corridors = readCorridors(r)
+	if r.err == nil {
+		r.err = s.checkInFlight()
+	}
 	if r.err == nil && len(r.rest) > 0 {
 		r.err = fmt.Errorf("%d trailing bytes", len(r.rest))
 	}
@@ -235,6 +238,27 @@ func (s *State) readHolds(r *snapshotReader) {
 		}
 		s.holds = s.holds.put(h)
 	}
+}
+
+// checkInFlight holds that corridors count exactly the open holds that cross
+// them, or resolving one could take off what was never put on.
+func (s *State) checkInFlight() error {
+	counted := make(map[entry.GenesisHash]uint64)
+	s.holds.each(func(h *hold) {
+		for _, peer := range h.peers() {
+			counted[peer] += h.class
+		}
+	})
+	for _, row := range s.corridors.rows {
+		if sum := counted[row.peer]; sum != row.inFlight {
+			return fmt.Errorf("corridor %s: %d in flight, its open holds come to %d", row.peer, row.inFlight, sum)
+		}
+		delete(counted, row.peer)
+	}
+	for peer := range counted {
+		return fmt.Errorf("a hold in flight to %s, to which there is no corridor", peer)
+	}
+	return nil
 }
 
 // holdFixed is the least that a hold takes in a snapshot, in bytes.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"runtime"
+	"slices"
 	"testing"
 	"weak"
 
@@ -20,6 +21,10 @@ import (
 func busy(t testing.TB) *ledgertest.Bed {
 	b := ledgertest.NewBed(3)
 	own := b.Owner()
+	peer := ledgertest.NewBed(4)
+	attestor, key := b.Key()
+	_, payer := b.Key()
+	attested := &entry.Attested{Until: b.Now + 5000, Payer: payer, Statement: entry.StatementDelivery, Threshold: 1, Contested: 1, WindowMillis: 1000, Attestors: []entry.SignerKey{key}}
 	for _, e := range []func() any{
 		func() any { return b.Register(5, own, b.Owner(), b.Owner()) },
 		func() any { return b.OpenProgramme(7, entry.StatusOpen) },
@@ -31,6 +36,14 @@ func busy(t testing.TB) *ledgertest.Bed {
 		func() any { return b.OpenProgramme(9, entry.StatusClosed) },
 		func() any { return b.Rotate(2) },
 		func() any { return b.Transfer() },
+		func() any { return b.Recognise(peer, 1000, 100) },
+		func() any { return b.Observe(peer) },
+		func() any {
+			return b.Prove(b.Holding(100, &entry.DecidedHere{Until: b.Now + 5000, Followers: []entry.Follower{{Ledger: peer.Hash}}}, attested))
+		},
+		func() any {
+			return b.Attest(b.State.Holds()[attestedAt(b)].ID, entry.Attests, 0, attestor, entry.StatementDelivery, entry.Digest(nil))
+		},
 	} {
 		b.Now += 7
 		if r := b.Submit(e())[0]; r.Status != settlement.Accepted {
@@ -38,6 +51,11 @@ func busy(t testing.TB) *ledgertest.Bed {
 		}
 	}
 	return b
+}
+
+// attestedAt finds the hold that attestors decide.
+func attestedAt(b *ledgertest.Bed) int {
+	return slices.IndexFunc(b.State.Holds(), func(h settlement.Hold) bool { return h.Condition.Type == entry.ConditionAttested })
 }
 
 func TestLogRootIsThatOfRFC6962(t *testing.T) {
