@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"net/http"
 	"slices"
@@ -236,23 +237,19 @@ func (j *Journal) Moved() <-chan struct{} {
 	return j.moved
 }
 
-// Wait returns the newest checkpoint with a quorum over at least size leaves that one of the named witnesses cosigned; without names any
-// quorum does. A quorum forms without its slowest witnesses, so theirs may be older than Latest. It fails when ctx or the journal ends
-// first.
-func (j *Journal) Wait(ctx context.Context, size uint64, names ...string) (*Cosigned, error) {
+// Wait returns the newest checkpoint with a quorum over at least size leaves whose cosigners are enough; nil lets any quorum do. A quorum
+// forms without its slowest witnesses, so the newest that is enough may be older than Latest. It fails when ctx or the journal ends first.
+func (j *Journal) Wait(ctx context.Context, size uint64, enough func(cosigners []string) bool) (*Cosigned, error) {
 	for {
 		j.mu.Lock()
-		best, moved := j.latest, j.moved
-		if len(names) > 0 {
-			best = Cosigned{}
-		}
-		for _, name := range names {
-			if c := j.by[name]; best.Final == nil || c.Size > best.Size {
+		best, moved := Cosigned{}, j.moved
+		for c := range j.candidates() {
+			if c.Size >= size && (best.Final == nil || c.Size > best.Size) && (enough == nil || enough(c.cosigners())) {
 				best = c
 			}
 		}
 		j.mu.Unlock()
-		if best.Final != nil && best.Size >= size {
+		if best.Final != nil {
 			best.Checkpoint = slices.Clone(best.Checkpoint)
 			return &best, nil
 		}
@@ -264,6 +261,30 @@ func (j *Journal) Wait(ctx context.Context, size uint64, names ...string) (*Cosi
 			return nil, ErrClosed
 		}
 	}
+}
+
+// candidates yields the newest checkpoint and the newest of each witness: by the time the slowest witness that is asked for has cosigned
+// one, the faster ones have cosigned it as well. Called with mu held.
+func (j *Journal) candidates() iter.Seq[Cosigned] {
+	return func(yield func(Cosigned) bool) {
+		if j.latest.Final != nil && !yield(j.latest) {
+			return
+		}
+		for _, c := range j.by {
+			if !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// cosigners names the witnesses that count.
+func (c *Cosigned) cosigners() []string {
+	names := make([]string, len(c.Final.Cosignatures))
+	for i, s := range c.Final.Cosignatures {
+		names[i] = s.Witness
+	}
+	return names
 }
 
 // keep remembers a checkpoint with a quorum. Called with mu held.

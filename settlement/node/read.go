@@ -99,10 +99,10 @@ func (n *Node) Checkpoint(ctx context.Context) (uint64, []byte, error) {
 	return size, raw, err
 }
 
-// WaitCheckpoint returns the newest cosigned checkpoint over at least size leaves, and its size, once there is one; where witnesses are
-// named, the newest that at least one of them cosigned.
-func (n *Node) WaitCheckpoint(ctx context.Context, size uint64, witnesses []string) (uint64, []byte, error) {
-	c, err := n.journal.Wait(ctx, size, witnesses...)
+// WaitCheckpoint returns the newest cosigned checkpoint over at least size leaves whose cosigners are enough, and its size, once there is
+// one; nil lets any quorum do.
+func (n *Node) WaitCheckpoint(ctx context.Context, size uint64, enough func(cosigners []string) bool) (uint64, []byte, error) {
+	c, err := n.journal.Wait(ctx, size, enough)
 	if errors.Is(err, journal.ErrClosed) {
 		return 0, nil, ErrStopped
 	}

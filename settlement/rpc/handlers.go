@@ -20,7 +20,8 @@ import (
 
 const (
 	maxBatch     = 1024             // entries in SubmitBatch, nullifiers in LookupNullifier
-	maxWitnesses = 32               // names in GetCheckpoint: as many as genesis can have
+	maxWitnesses = 32               // names in a set of GetCheckpoint: as many as genesis can have
+	maxSets      = 8                // sets in GetCheckpoint
 	maxWait      = 30 * time.Second // GetReceipt, GetCheckpoint; below Limits.CallTimeout
 )
 
@@ -259,22 +260,17 @@ func (h *handlers) GetReceipt(ctx context.Context, req *ledgerv1.GetReceiptReque
 }
 
 func (h *handlers) GetCheckpoint(ctx context.Context, req *ledgerv1.GetCheckpointRequest) (*ledgerv1.GetCheckpointResponse, error) {
-	if len(req.GetWitnesses()) > maxWitnesses {
-		return nil, toConnect(entry.Refuse(CodeBatchTooLong, "%d witnesses, at most %d", len(req.GetWitnesses()), maxWitnesses))
-	}
-	for _, name := range req.GetWitnesses() {
-		if !slices.ContainsFunc(h.genesis.Witnesses.Members, func(w entry.Witness) bool { return w.Name == name }) {
-			return nil, toConnect(entry.Refuse(entry.Malformed, "genesis names no such witness"))
-		}
+	enough, err := h.enough(req.GetWitnesses())
+	if err != nil {
+		return nil, toConnect(err)
 	}
 	out := &ledgerv1.GetCheckpointResponse{}
-	var err error
-	if req.GetMinSize() == 0 && len(req.GetWitnesses()) == 0 {
+	if req.GetMinSize() == 0 && enough == nil {
 		out.Size, out.Checkpoint, err = h.ledger.Checkpoint(ctx)
 	} else {
 		waiting, done := h.waiting(ctx, req.GetWaitMillis())
 		defer done()
-		out.Size, out.Checkpoint, err = h.ledger.WaitCheckpoint(waiting, req.GetMinSize(), req.GetWitnesses())
+		out.Size, out.Checkpoint, err = h.ledger.WaitCheckpoint(waiting, req.GetMinSize(), enough)
 		if err != nil && waiting.Err() != nil && ctx.Err() == nil {
 			return nil, toConnect(entry.Refuse(entry.TryLater, "no such checkpoint over %d entries yet", req.GetMinSize()))
 		}
@@ -286,6 +282,44 @@ func (h *handlers) GetCheckpoint(ctx context.Context, req *ledgerv1.GetCheckpoin
 		return nil, h.fail(ctx, "latest checkpoint", err)
 	}
 	return out, nil
+}
+
+// enough makes one condition of what a caller asks of the cosigners; nil asks nothing. What can never be is refused.
+func (h *handlers) enough(sets []*ledgerv1.WitnessSet) (func(cosigners []string) bool, error) {
+	if len(sets) > maxSets {
+		return nil, entry.Refuse(CodeBatchTooLong, "%d sets of witnesses, at most %d", len(sets), maxSets)
+	}
+	var known []string
+	for _, w := range h.genesis.Witnesses.Members {
+		known = append(known, w.Name)
+	}
+	count := func(among, names []string) (n int) {
+		for _, w := range among {
+			if slices.Contains(names, w) {
+				n++
+			}
+		}
+		return n
+	}
+	for _, set := range sets {
+		if len(set.GetNames()) > maxWitnesses {
+			return nil, entry.Refuse(CodeBatchTooLong, "%d witnesses, at most %d", len(set.GetNames()), maxWitnesses)
+		}
+		if n := count(known, set.GetNames()); uint64(n) < uint64(max(1, set.GetAtLeast())) {
+			return nil, entry.Refuse(entry.Malformed, "genesis names %d of the witnesses, fewer than are to cosign", n)
+		}
+	}
+	if len(sets) == 0 {
+		return nil, nil
+	}
+	return func(cosigners []string) bool {
+		for _, set := range sets {
+			if count(cosigners, set.GetNames()) < int(max(1, set.GetAtLeast())) {
+				return false
+			}
+		}
+		return true
+	}, nil
 }
 
 func (h *handlers) GetEntry(ctx context.Context, req *ledgerv1.GetEntryRequest) (*ledgerv1.GetEntryResponse, error) {

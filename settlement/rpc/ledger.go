@@ -29,9 +29,9 @@ type Ledger interface {
 	IndexOf(ctx context.Context, id entry.ID) (uint64, error)
 	// Checkpoint returns the newest cosigned checkpoint and its size, with size 0 when there is none.
 	Checkpoint(ctx context.Context) (size uint64, note []byte, err error)
-	// WaitCheckpoint returns the newest cosigned checkpoint over at least size leaves, and its size, once there is one. Where witnesses
-	// are named, at least one of them is among the cosigners, and a larger checkpoint may exist without them.
-	WaitCheckpoint(ctx context.Context, size uint64, witnesses []string) (uint64, []byte, error)
+	// WaitCheckpoint returns the newest cosigned checkpoint over at least size leaves whose cosigners are enough, and its size, once there
+	// is one; nil lets any quorum do. A larger one may exist whose cosigners are not enough.
+	WaitCheckpoint(ctx context.Context, size uint64, enough func(cosigners []string) bool) (uint64, []byte, error)
 	// LatestCheckpoint returns the newest checkpoint signed by the log alone.
 	LatestCheckpoint(ctx context.Context) ([]byte, error)
 	// Spent looks nullifiers up among durable entries, in the order of the argument.

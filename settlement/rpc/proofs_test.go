@@ -107,11 +107,27 @@ func TestProofsOfNothingAreRefusedByName(t *testing.T) {
 			return err
 		}, "non_canonical"},
 		"a witness that genesis does not name": {func() error {
-			_, err := c.GetCheckpoint(t.Context(), &ledgerv1.GetCheckpointRequest{Witnesses: []string{"w1", "w9"}})
+			_, err := c.GetCheckpoint(t.Context(), &ledgerv1.GetCheckpointRequest{Witnesses: []*ledgerv1.WitnessSet{{Names: []string{"w1"}}, {Names: []string{"w9"}}}})
+			return err
+		}, "malformed"},
+		"nobody": {func() error {
+			_, err := c.GetCheckpoint(t.Context(), &ledgerv1.GetCheckpointRequest{Witnesses: []*ledgerv1.WitnessSet{{}}})
+			return err
+		}, "malformed"},
+		"one witness twice": {func() error {
+			_, err := c.GetCheckpoint(t.Context(), &ledgerv1.GetCheckpointRequest{Witnesses: []*ledgerv1.WitnessSet{{Names: []string{"w1", "w1"}, AtLeast: 2}}})
+			return err
+		}, "malformed"},
+		"more than there are": {func() error {
+			_, err := c.GetCheckpoint(t.Context(), &ledgerv1.GetCheckpointRequest{Witnesses: []*ledgerv1.WitnessSet{{Names: []string{"w1"}, AtLeast: 1<<32 - 1}}})
 			return err
 		}, "malformed"},
 		"too many witnesses": {func() error {
-			_, err := c.GetCheckpoint(t.Context(), &ledgerv1.GetCheckpointRequest{Witnesses: slices.Repeat([]string{"w1"}, maxWitnesses+1)})
+			_, err := c.GetCheckpoint(t.Context(), &ledgerv1.GetCheckpointRequest{Witnesses: []*ledgerv1.WitnessSet{{Names: slices.Repeat([]string{"w1"}, maxWitnesses+1)}}})
+			return err
+		}, "batch_too_long"},
+		"too many sets": {func() error {
+			_, err := c.GetCheckpoint(t.Context(), &ledgerv1.GetCheckpointRequest{Witnesses: slices.Repeat([]*ledgerv1.WitnessSet{{Names: []string{"w1"}}}, maxSets+1)})
 			return err
 		}, "batch_too_long"},
 	} {
@@ -128,8 +144,8 @@ func TestCheckpointIsWaitedForWithoutPolling(t *testing.T) {
 	h := start(t, Limits{})
 	h.ledger.finish(2)
 	c := h.clients()["grpc"]
-	if got, err := c.GetCheckpoint(t.Context(), &ledgerv1.GetCheckpointRequest{MinSize: 2, Witnesses: []string{"w1"}}); err != nil ||
-		string(got.GetCheckpoint()) != "checkpoint 2 [w1]" || got.GetSize() != 2 || string(got.GetLatest()) != "latest" {
+	if got, err := c.GetCheckpoint(t.Context(), &ledgerv1.GetCheckpointRequest{MinSize: 2, Witnesses: []*ledgerv1.WitnessSet{{Names: []string{"w9", "w1"}}}}); err != nil ||
+		string(got.GetCheckpoint()) != "checkpoint 2 waited for" || got.GetSize() != 2 || string(got.GetLatest()) != "latest" {
 		t.Fatalf("%v, %v", got, err)
 	}
 	if _, err := c.GetCheckpoint(t.Context(), &ledgerv1.GetCheckpointRequest{MinSize: 3, WaitMillis: 20}); detail(err) != "try_later" {
@@ -186,5 +202,21 @@ func TestPeerSubmitsOnlyWhatRelays(t *testing.T) {
 	if _, err := h.Submit(as(optionsv1.Role_ROLE_PEER), &ledgerv1.SubmitRequest{Entry: []byte("good")}); detail(err) != "unsupported_version" ||
 		connect.CodeOf(err) != connect.CodeInvalidArgument || strings.Contains(err.Error(), "segments") {
 		t.Errorf("garbage of a peer: %v", err)
+	}
+}
+
+func TestWitnessesAskedForAreCounted(t *testing.T) {
+	h := &handlers{genesis: &entry.Genesis{}}
+	for _, name := range []string{"a", "b", "c"} {
+		h.genesis.Witnesses.Members = append(h.genesis.Witnesses.Members, entry.Witness{Name: name})
+	}
+	enough, err := h.enough([]*ledgerv1.WitnessSet{{Names: []string{"a", "b", "c", "x"}, AtLeast: 2}, {Names: []string{"c", "x"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for by, want := range map[string]bool{"": false, "a b": false, "c": false, "b c": true, "a b c": true, "x c": true} {
+		if got := enough(strings.Fields(by)); got != want {
+			t.Errorf("cosigned by %q: enough %t", by, got)
+		}
 	}
 }

@@ -174,9 +174,29 @@ func (c *Client) Checkpoint(ctx context.Context) ([]byte, error) {
 // WaitCheckpoint gives the newest cosigned checkpoint over at least size leaves, and its size, waiting up to wait for one; where witnesses
 // are named, one that at least one of them cosigned. When there is none in time it is refused as try_later.
 func (c *Client) WaitCheckpoint(ctx context.Context, size uint64, wait time.Duration, witnesses ...string) ([]byte, uint64, error) {
+	if len(witnesses) == 0 {
+		return c.waitCheckpoint(ctx, size, wait)
+	}
+	return c.waitCheckpoint(ctx, size, wait, &ledgerv1.WitnessSet{Names: witnesses, AtLeast: 1})
+}
+
+// WaitCheckpointFor is WaitCheckpoint for one that a corridor to this ledger accepts: cosigned by a quorum of the witnesses in its terms, and
+// by at least one that the corridor's own nation runs.
+func (c *Client) WaitCheckpointFor(ctx context.Context, size uint64, wait time.Duration, terms *entry.CorridorTerms) ([]byte, uint64, error) {
+	quorum, own := &ledgerv1.WitnessSet{AtLeast: uint32(terms.Quorum)}, &ledgerv1.WitnessSet{AtLeast: 1}
+	for _, w := range terms.Witnesses {
+		quorum.Names = append(quorum.Names, w.Name)
+		if w.Own {
+			own.Names = append(own.Names, w.Name)
+		}
+	}
+	return c.waitCheckpoint(ctx, size, wait, quorum, own)
+}
+
+func (c *Client) waitCheckpoint(ctx context.Context, size uint64, wait time.Duration, sets ...*ledgerv1.WitnessSet) ([]byte, uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+callTimeout)
 	defer cancel()
-	got, err := c.rpc.GetCheckpoint(ctx, &ledgerv1.GetCheckpointRequest{MinSize: max(size, 1), Witnesses: witnesses, WaitMillis: waitMillis(wait)})
+	got, err := c.rpc.GetCheckpoint(ctx, &ledgerv1.GetCheckpointRequest{MinSize: max(size, 1), Witnesses: sets, WaitMillis: waitMillis(wait)})
 	if err != nil {
 		return nil, 0, fail("wait for a checkpoint", err)
 	}

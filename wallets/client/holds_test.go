@@ -227,10 +227,17 @@ func TestCheckpointsAreWaitedForByTheLedger(t *testing.T) {
 	if note, size, err := c.WaitCheckpoint(t.Context(), 10, 5*time.Second, "w1", "w2"); err != nil || string(note) != "note" || size != 10 {
 		t.Fatalf("%q %d %v", note, size, err)
 	}
-	if s.asked.GetMinSize() != 10 || s.asked.GetWaitMillis() != 5000 || len(s.asked.GetWitnesses()) != 2 {
+	if s.asked.GetMinSize() != 10 || s.asked.GetWaitMillis() != 5000 || len(s.asked.GetWitnesses()) != 1 || len(s.asked.GetWitnesses()[0].GetNames()) != 2 {
 		t.Fatalf("%v", s.asked)
 	}
-	if _, _, err := c.WaitCheckpoint(t.Context(), 0, time.Hour); err != nil || s.asked.GetMinSize() != 1 || s.asked.GetWaitMillis() != 30000 {
+	terms := &entry.CorridorTerms{Quorum: 2, Witnesses: []entry.CorridorWitness{{Name: "w1"}, {Name: "w2", Own: true}, {Name: "w3"}}}
+	if _, size, err := c.WaitCheckpointFor(t.Context(), 9, time.Second, terms); err != nil || size != 10 {
+		t.Fatalf("%d %v", size, err)
+	}
+	if sets := s.asked.GetWitnesses(); len(sets) != 2 || sets[0].GetAtLeast() != 2 || len(sets[0].GetNames()) != 3 || sets[1].GetAtLeast() != 1 || sets[1].GetNames()[0] != "w2" {
+		t.Fatalf("%v", sets)
+	}
+	if _, _, err := c.WaitCheckpoint(t.Context(), 0, time.Hour); err != nil || s.asked.GetMinSize() != 1 || s.asked.GetWaitMillis() != 30000 || len(s.asked.GetWitnesses()) != 0 {
 		t.Fatalf("%v %v", s.asked, err) // a size of 0 would not wait at all
 	}
 	if _, _, err := c.WaitCheckpoint(t.Context(), 11, 0); entry.CodeOf(err) != entry.TryLater {

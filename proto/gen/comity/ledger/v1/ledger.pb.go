@@ -1440,16 +1440,71 @@ func (x *GetReceiptResponse) GetEntryIndex() uint64 {
 	return 0
 }
 
+// WitnessSet asks that enough of some witnesses have cosigned.
+type WitnessSet struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Their names, as in genesis; others do not count. At most 32.
+	Names []string `protobuf:"bytes,1,rep,name=names,proto3" json:"names,omitempty"`
+	// How many of them must be among the cosigners; 0 counts as 1. More than genesis names of them is "malformed".
+	AtLeast       uint32 `protobuf:"varint,2,opt,name=at_least,json=atLeast,proto3" json:"at_least,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WitnessSet) Reset() {
+	*x = WitnessSet{}
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WitnessSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WitnessSet) ProtoMessage() {}
+
+func (x *WitnessSet) ProtoReflect() protoreflect.Message {
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WitnessSet.ProtoReflect.Descriptor instead.
+func (*WitnessSet) Descriptor() ([]byte, []int) {
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *WitnessSet) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *WitnessSet) GetAtLeast() uint32 {
+	if x != nil {
+		return x.AtLeast
+	}
+	return 0
+}
+
 // GetCheckpointRequest asks for the newest checkpoints. Without a size and witnesses it is answered at once.
 type GetCheckpointRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Wait for a cosigned checkpoint over at least this many leaves; 0 asks for any. To wait for the next one, name the size of the last
 	// one plus one.
 	MinSize uint64 `protobuf:"varint,1,opt,name=min_size,json=minSize,proto3" json:"min_size,omitempty"`
-	// Wait for a cosigned checkpoint that at least one of these witnesses cosigned, named as in genesis; none asks for any quorum. At
-	// most 32. A quorum forms without the slowest witnesses, whose cosignatures are added as they arrive; a ledger that trusts one of
-	// those asks for it by name. The answer may then be older than the newest final checkpoint.
-	Witnesses []string `protobuf:"bytes,2,rep,name=witnesses,proto3" json:"witnesses,omitempty"`
+	// Wait for a cosigned checkpoint that satisfies all of these; none asks for any quorum. At most 8. A quorum forms without the slowest
+	// witnesses, whose cosignatures are added as they arrive; a ledger that counts on those asks for them by name. The answer may then be
+	// older than the newest final checkpoint.
+	Witnesses []*WitnessSet `protobuf:"bytes,2,rep,name=witnesses,proto3" json:"witnesses,omitempty"`
 	// How long to wait, in milliseconds; at most 30000, which is also the default. Then the answer is "try_later".
 	WaitMillis    uint32 `protobuf:"varint,3,opt,name=wait_millis,json=waitMillis,proto3" json:"wait_millis,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1458,7 +1513,7 @@ type GetCheckpointRequest struct {
 
 func (x *GetCheckpointRequest) Reset() {
 	*x = GetCheckpointRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[18]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1470,7 +1525,7 @@ func (x *GetCheckpointRequest) String() string {
 func (*GetCheckpointRequest) ProtoMessage() {}
 
 func (x *GetCheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[18]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1483,7 +1538,7 @@ func (x *GetCheckpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCheckpointRequest.ProtoReflect.Descriptor instead.
 func (*GetCheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{18}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetCheckpointRequest) GetMinSize() uint64 {
@@ -1493,7 +1548,7 @@ func (x *GetCheckpointRequest) GetMinSize() uint64 {
 	return 0
 }
 
-func (x *GetCheckpointRequest) GetWitnesses() []string {
+func (x *GetCheckpointRequest) GetWitnesses() []*WitnessSet {
 	if x != nil {
 		return x.Witnesses
 	}
@@ -1510,7 +1565,7 @@ func (x *GetCheckpointRequest) GetWaitMillis() uint32 {
 // GetCheckpointResponse holds the newest checkpoints.
 type GetCheckpointResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The newest checkpoint that the witness quorum, and one of the witnesses named, cosigned: a signed note; empty while there is none.
+	// The newest checkpoint that the witness quorum, and the witnesses asked for, cosigned: a signed note; empty while there is none.
 	Checkpoint []byte `protobuf:"bytes,1,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	// The newest checkpoint signed by the log alone, for a reader that wants to see the log's head before witnesses do.
 	Latest []byte `protobuf:"bytes,2,opt,name=latest,proto3" json:"latest,omitempty"`
@@ -1522,7 +1577,7 @@ type GetCheckpointResponse struct {
 
 func (x *GetCheckpointResponse) Reset() {
 	*x = GetCheckpointResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[19]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1534,7 +1589,7 @@ func (x *GetCheckpointResponse) String() string {
 func (*GetCheckpointResponse) ProtoMessage() {}
 
 func (x *GetCheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[19]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1547,7 +1602,7 @@ func (x *GetCheckpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCheckpointResponse.ProtoReflect.Descriptor instead.
 func (*GetCheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{19}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetCheckpointResponse) GetCheckpoint() []byte {
@@ -1582,7 +1637,7 @@ type GetEntryRequest struct {
 
 func (x *GetEntryRequest) Reset() {
 	*x = GetEntryRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[20]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1594,7 +1649,7 @@ func (x *GetEntryRequest) String() string {
 func (*GetEntryRequest) ProtoMessage() {}
 
 func (x *GetEntryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[20]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1607,7 +1662,7 @@ func (x *GetEntryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEntryRequest.ProtoReflect.Descriptor instead.
 func (*GetEntryRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{20}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetEntryRequest) GetEntryIndex() uint64 {
@@ -1630,7 +1685,7 @@ type GetEntryResponse struct {
 
 func (x *GetEntryResponse) Reset() {
 	*x = GetEntryResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[21]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1642,7 +1697,7 @@ func (x *GetEntryResponse) String() string {
 func (*GetEntryResponse) ProtoMessage() {}
 
 func (x *GetEntryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[21]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1655,7 +1710,7 @@ func (x *GetEntryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEntryResponse.ProtoReflect.Descriptor instead.
 func (*GetEntryResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{21}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetEntryResponse) GetEntry() []byte {
@@ -1685,7 +1740,7 @@ type GetInclusionRequest struct {
 
 func (x *GetInclusionRequest) Reset() {
 	*x = GetInclusionRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[22]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1697,7 +1752,7 @@ func (x *GetInclusionRequest) String() string {
 func (*GetInclusionRequest) ProtoMessage() {}
 
 func (x *GetInclusionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[22]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1710,7 +1765,7 @@ func (x *GetInclusionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInclusionRequest.ProtoReflect.Descriptor instead.
 func (*GetInclusionRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{22}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetInclusionRequest) GetEntryIndex() uint64 {
@@ -1738,7 +1793,7 @@ type GetInclusionResponse struct {
 
 func (x *GetInclusionResponse) Reset() {
 	*x = GetInclusionResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[23]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1750,7 +1805,7 @@ func (x *GetInclusionResponse) String() string {
 func (*GetInclusionResponse) ProtoMessage() {}
 
 func (x *GetInclusionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[23]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1763,7 +1818,7 @@ func (x *GetInclusionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInclusionResponse.ProtoReflect.Descriptor instead.
 func (*GetInclusionResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{23}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetInclusionResponse) GetPath() [][]byte {
@@ -1786,7 +1841,7 @@ type GetConsistencyRequest struct {
 
 func (x *GetConsistencyRequest) Reset() {
 	*x = GetConsistencyRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[24]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1798,7 +1853,7 @@ func (x *GetConsistencyRequest) String() string {
 func (*GetConsistencyRequest) ProtoMessage() {}
 
 func (x *GetConsistencyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[24]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1811,7 +1866,7 @@ func (x *GetConsistencyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConsistencyRequest.ProtoReflect.Descriptor instead.
 func (*GetConsistencyRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{24}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetConsistencyRequest) GetOldSize() uint64 {
@@ -1839,7 +1894,7 @@ type GetConsistencyResponse struct {
 
 func (x *GetConsistencyResponse) Reset() {
 	*x = GetConsistencyResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[25]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1851,7 +1906,7 @@ func (x *GetConsistencyResponse) String() string {
 func (*GetConsistencyResponse) ProtoMessage() {}
 
 func (x *GetConsistencyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[25]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1864,7 +1919,7 @@ func (x *GetConsistencyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConsistencyResponse.ProtoReflect.Descriptor instead.
 func (*GetConsistencyResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{25}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetConsistencyResponse) GetPath() [][]byte {
@@ -1887,7 +1942,7 @@ type HoldId struct {
 
 func (x *HoldId) Reset() {
 	*x = HoldId{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[26]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1899,7 +1954,7 @@ func (x *HoldId) String() string {
 func (*HoldId) ProtoMessage() {}
 
 func (x *HoldId) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[26]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1912,7 +1967,7 @@ func (x *HoldId) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldId.ProtoReflect.Descriptor instead.
 func (*HoldId) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{26}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *HoldId) GetTransaction() []byte {
@@ -1964,7 +2019,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[27]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1976,7 +2031,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[27]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1989,7 +2044,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{27}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Hold) GetId() *HoldId {
@@ -2094,7 +2149,7 @@ type GetHoldRequest struct {
 
 func (x *GetHoldRequest) Reset() {
 	*x = GetHoldRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[28]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2106,7 +2161,7 @@ func (x *GetHoldRequest) String() string {
 func (*GetHoldRequest) ProtoMessage() {}
 
 func (x *GetHoldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[28]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2119,7 +2174,7 @@ func (x *GetHoldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHoldRequest.ProtoReflect.Descriptor instead.
 func (*GetHoldRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{28}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetHoldRequest) GetId() *HoldId {
@@ -2144,7 +2199,7 @@ type GetHoldResponse struct {
 
 func (x *GetHoldResponse) Reset() {
 	*x = GetHoldResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[29]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2156,7 +2211,7 @@ func (x *GetHoldResponse) String() string {
 func (*GetHoldResponse) ProtoMessage() {}
 
 func (x *GetHoldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[29]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2169,7 +2224,7 @@ func (x *GetHoldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHoldResponse.ProtoReflect.Descriptor instead.
 func (*GetHoldResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{29}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetHoldResponse) GetHold() *Hold {
@@ -2206,7 +2261,7 @@ type ListHoldsRequest struct {
 
 func (x *ListHoldsRequest) Reset() {
 	*x = ListHoldsRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[30]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2218,7 +2273,7 @@ func (x *ListHoldsRequest) String() string {
 func (*ListHoldsRequest) ProtoMessage() {}
 
 func (x *ListHoldsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[30]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2231,7 +2286,7 @@ func (x *ListHoldsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHoldsRequest.ProtoReflect.Descriptor instead.
 func (*ListHoldsRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{30}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListHoldsRequest) GetAfter() *HoldId {
@@ -2263,7 +2318,7 @@ type ListHoldsResponse struct {
 
 func (x *ListHoldsResponse) Reset() {
 	*x = ListHoldsResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[31]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2275,7 +2330,7 @@ func (x *ListHoldsResponse) String() string {
 func (*ListHoldsResponse) ProtoMessage() {}
 
 func (x *ListHoldsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[31]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2288,7 +2343,7 @@ func (x *ListHoldsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHoldsResponse.ProtoReflect.Descriptor instead.
 func (*ListHoldsResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{31}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListHoldsResponse) GetHolds() []*Hold {
@@ -2321,7 +2376,7 @@ type ListCorridorsRequest struct {
 
 func (x *ListCorridorsRequest) Reset() {
 	*x = ListCorridorsRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[32]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2333,7 +2388,7 @@ func (x *ListCorridorsRequest) String() string {
 func (*ListCorridorsRequest) ProtoMessage() {}
 
 func (x *ListCorridorsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[32]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2346,7 +2401,7 @@ func (x *ListCorridorsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCorridorsRequest.ProtoReflect.Descriptor instead.
 func (*ListCorridorsRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{32}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{33}
 }
 
 // ListCorridorsResponse holds the corridors.
@@ -2360,7 +2415,7 @@ type ListCorridorsResponse struct {
 
 func (x *ListCorridorsResponse) Reset() {
 	*x = ListCorridorsResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[33]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2372,7 +2427,7 @@ func (x *ListCorridorsResponse) String() string {
 func (*ListCorridorsResponse) ProtoMessage() {}
 
 func (x *ListCorridorsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[33]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2385,7 +2440,7 @@ func (x *ListCorridorsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCorridorsResponse.ProtoReflect.Descriptor instead.
 func (*ListCorridorsResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{33}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListCorridorsResponse) GetCorridors() []*Corridor {
@@ -2439,7 +2494,7 @@ type Corridor struct {
 
 func (x *Corridor) Reset() {
 	*x = Corridor{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[34]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2451,7 +2506,7 @@ func (x *Corridor) String() string {
 func (*Corridor) ProtoMessage() {}
 
 func (x *Corridor) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[34]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2464,7 +2519,7 @@ func (x *Corridor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Corridor.ProtoReflect.Descriptor instead.
 func (*Corridor) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{34}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Corridor) GetPeer() []byte {
@@ -2597,7 +2652,7 @@ type LookupNullifierRequest struct {
 
 func (x *LookupNullifierRequest) Reset() {
 	*x = LookupNullifierRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[35]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2609,7 +2664,7 @@ func (x *LookupNullifierRequest) String() string {
 func (*LookupNullifierRequest) ProtoMessage() {}
 
 func (x *LookupNullifierRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[35]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2622,7 +2677,7 @@ func (x *LookupNullifierRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupNullifierRequest.ProtoReflect.Descriptor instead.
 func (*LookupNullifierRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{35}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *LookupNullifierRequest) GetNullifiers() [][]byte {
@@ -2643,7 +2698,7 @@ type LookupNullifierResponse struct {
 
 func (x *LookupNullifierResponse) Reset() {
 	*x = LookupNullifierResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[36]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2655,7 +2710,7 @@ func (x *LookupNullifierResponse) String() string {
 func (*LookupNullifierResponse) ProtoMessage() {}
 
 func (x *LookupNullifierResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[36]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2668,7 +2723,7 @@ func (x *LookupNullifierResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupNullifierResponse.ProtoReflect.Descriptor instead.
 func (*LookupNullifierResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{36}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *LookupNullifierResponse) GetResults() []*NullifierStatus {
@@ -2691,7 +2746,7 @@ type NullifierStatus struct {
 
 func (x *NullifierStatus) Reset() {
 	*x = NullifierStatus{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[37]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2703,7 +2758,7 @@ func (x *NullifierStatus) String() string {
 func (*NullifierStatus) ProtoMessage() {}
 
 func (x *NullifierStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[37]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2716,7 +2771,7 @@ func (x *NullifierStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NullifierStatus.ProtoReflect.Descriptor instead.
 func (*NullifierStatus) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{37}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *NullifierStatus) GetSpent() bool {
@@ -2829,10 +2884,14 @@ const file_comity_ledger_v1_ledger_proto_rawDesc = "" +
 	"\x12GetReceiptResponse\x12\x18\n" +
 	"\areceipt\x18\x01 \x01(\fR\areceipt\x12\x1f\n" +
 	"\ventry_index\x18\x02 \x01(\x04R\n" +
-	"entryIndex\"p\n" +
+	"entryIndex\"=\n" +
+	"\n" +
+	"WitnessSet\x12\x14\n" +
+	"\x05names\x18\x01 \x03(\tR\x05names\x12\x19\n" +
+	"\bat_least\x18\x02 \x01(\rR\aatLeast\"\x8e\x01\n" +
 	"\x14GetCheckpointRequest\x12\x19\n" +
-	"\bmin_size\x18\x01 \x01(\x04R\aminSize\x12\x1c\n" +
-	"\twitnesses\x18\x02 \x03(\tR\twitnesses\x12\x1f\n" +
+	"\bmin_size\x18\x01 \x01(\x04R\aminSize\x12:\n" +
+	"\twitnesses\x18\x02 \x03(\v2\x1c.comity.ledger.v1.WitnessSetR\twitnesses\x12\x1f\n" +
 	"\vwait_millis\x18\x03 \x01(\rR\n" +
 	"waitMillis\"c\n" +
 	"\x15GetCheckpointResponse\x12\x1e\n" +
@@ -2977,7 +3036,7 @@ func file_comity_ledger_v1_ledger_proto_rawDescGZIP() []byte {
 }
 
 var file_comity_ledger_v1_ledger_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_comity_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_comity_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_comity_ledger_v1_ledger_proto_goTypes = []any{
 	(CorridorState)(0),              // 0: comity.ledger.v1.CorridorState
 	(Outcome)(0),                    // 1: comity.ledger.v1.Outcome
@@ -3000,26 +3059,27 @@ var file_comity_ledger_v1_ledger_proto_goTypes = []any{
 	(*Block)(nil),                   // 18: comity.ledger.v1.Block
 	(*GetReceiptRequest)(nil),       // 19: comity.ledger.v1.GetReceiptRequest
 	(*GetReceiptResponse)(nil),      // 20: comity.ledger.v1.GetReceiptResponse
-	(*GetCheckpointRequest)(nil),    // 21: comity.ledger.v1.GetCheckpointRequest
-	(*GetCheckpointResponse)(nil),   // 22: comity.ledger.v1.GetCheckpointResponse
-	(*GetEntryRequest)(nil),         // 23: comity.ledger.v1.GetEntryRequest
-	(*GetEntryResponse)(nil),        // 24: comity.ledger.v1.GetEntryResponse
-	(*GetInclusionRequest)(nil),     // 25: comity.ledger.v1.GetInclusionRequest
-	(*GetInclusionResponse)(nil),    // 26: comity.ledger.v1.GetInclusionResponse
-	(*GetConsistencyRequest)(nil),   // 27: comity.ledger.v1.GetConsistencyRequest
-	(*GetConsistencyResponse)(nil),  // 28: comity.ledger.v1.GetConsistencyResponse
-	(*HoldId)(nil),                  // 29: comity.ledger.v1.HoldId
-	(*Hold)(nil),                    // 30: comity.ledger.v1.Hold
-	(*GetHoldRequest)(nil),          // 31: comity.ledger.v1.GetHoldRequest
-	(*GetHoldResponse)(nil),         // 32: comity.ledger.v1.GetHoldResponse
-	(*ListHoldsRequest)(nil),        // 33: comity.ledger.v1.ListHoldsRequest
-	(*ListHoldsResponse)(nil),       // 34: comity.ledger.v1.ListHoldsResponse
-	(*ListCorridorsRequest)(nil),    // 35: comity.ledger.v1.ListCorridorsRequest
-	(*ListCorridorsResponse)(nil),   // 36: comity.ledger.v1.ListCorridorsResponse
-	(*Corridor)(nil),                // 37: comity.ledger.v1.Corridor
-	(*LookupNullifierRequest)(nil),  // 38: comity.ledger.v1.LookupNullifierRequest
-	(*LookupNullifierResponse)(nil), // 39: comity.ledger.v1.LookupNullifierResponse
-	(*NullifierStatus)(nil),         // 40: comity.ledger.v1.NullifierStatus
+	(*WitnessSet)(nil),              // 21: comity.ledger.v1.WitnessSet
+	(*GetCheckpointRequest)(nil),    // 22: comity.ledger.v1.GetCheckpointRequest
+	(*GetCheckpointResponse)(nil),   // 23: comity.ledger.v1.GetCheckpointResponse
+	(*GetEntryRequest)(nil),         // 24: comity.ledger.v1.GetEntryRequest
+	(*GetEntryResponse)(nil),        // 25: comity.ledger.v1.GetEntryResponse
+	(*GetInclusionRequest)(nil),     // 26: comity.ledger.v1.GetInclusionRequest
+	(*GetInclusionResponse)(nil),    // 27: comity.ledger.v1.GetInclusionResponse
+	(*GetConsistencyRequest)(nil),   // 28: comity.ledger.v1.GetConsistencyRequest
+	(*GetConsistencyResponse)(nil),  // 29: comity.ledger.v1.GetConsistencyResponse
+	(*HoldId)(nil),                  // 30: comity.ledger.v1.HoldId
+	(*Hold)(nil),                    // 31: comity.ledger.v1.Hold
+	(*GetHoldRequest)(nil),          // 32: comity.ledger.v1.GetHoldRequest
+	(*GetHoldResponse)(nil),         // 33: comity.ledger.v1.GetHoldResponse
+	(*ListHoldsRequest)(nil),        // 34: comity.ledger.v1.ListHoldsRequest
+	(*ListHoldsResponse)(nil),       // 35: comity.ledger.v1.ListHoldsResponse
+	(*ListCorridorsRequest)(nil),    // 36: comity.ledger.v1.ListCorridorsRequest
+	(*ListCorridorsResponse)(nil),   // 37: comity.ledger.v1.ListCorridorsResponse
+	(*Corridor)(nil),                // 38: comity.ledger.v1.Corridor
+	(*LookupNullifierRequest)(nil),  // 39: comity.ledger.v1.LookupNullifierRequest
+	(*LookupNullifierResponse)(nil), // 40: comity.ledger.v1.LookupNullifierResponse
+	(*NullifierStatus)(nil),         // 41: comity.ledger.v1.NullifierStatus
 }
 var file_comity_ledger_v1_ledger_proto_depIdxs = []int32{
 	9,  // 0: comity.ledger.v1.GetStatusResponse.supply:type_name -> comity.ledger.v1.Supply
@@ -3032,48 +3092,49 @@ var file_comity_ledger_v1_ledger_proto_depIdxs = []int32{
 	12, // 7: comity.ledger.v1.SubmitResult.accepted:type_name -> comity.ledger.v1.SubmitResponse
 	3,  // 8: comity.ledger.v1.SubmitResult.refused:type_name -> comity.ledger.v1.ErrorDetail
 	18, // 9: comity.ledger.v1.StreamBlocksResponse.block:type_name -> comity.ledger.v1.Block
-	29, // 10: comity.ledger.v1.Hold.id:type_name -> comity.ledger.v1.HoldId
-	29, // 11: comity.ledger.v1.GetHoldRequest.id:type_name -> comity.ledger.v1.HoldId
-	30, // 12: comity.ledger.v1.GetHoldResponse.hold:type_name -> comity.ledger.v1.Hold
-	2,  // 13: comity.ledger.v1.GetHoldResponse.outcome:type_name -> comity.ledger.v1.HoldOutcome
-	29, // 14: comity.ledger.v1.ListHoldsRequest.after:type_name -> comity.ledger.v1.HoldId
-	30, // 15: comity.ledger.v1.ListHoldsResponse.holds:type_name -> comity.ledger.v1.Hold
-	37, // 16: comity.ledger.v1.ListCorridorsResponse.corridors:type_name -> comity.ledger.v1.Corridor
-	0,  // 17: comity.ledger.v1.Corridor.state:type_name -> comity.ledger.v1.CorridorState
-	40, // 18: comity.ledger.v1.LookupNullifierResponse.results:type_name -> comity.ledger.v1.NullifierStatus
-	4,  // 19: comity.ledger.v1.LedgerService.GetGenesis:input_type -> comity.ledger.v1.GetGenesisRequest
-	6,  // 20: comity.ledger.v1.LedgerService.GetStatus:input_type -> comity.ledger.v1.GetStatusRequest
-	11, // 21: comity.ledger.v1.LedgerService.Submit:input_type -> comity.ledger.v1.SubmitRequest
-	13, // 22: comity.ledger.v1.LedgerService.SubmitBatch:input_type -> comity.ledger.v1.SubmitBatchRequest
-	16, // 23: comity.ledger.v1.LedgerService.StreamBlocks:input_type -> comity.ledger.v1.StreamBlocksRequest
-	19, // 24: comity.ledger.v1.LedgerService.GetReceipt:input_type -> comity.ledger.v1.GetReceiptRequest
-	21, // 25: comity.ledger.v1.LedgerService.GetCheckpoint:input_type -> comity.ledger.v1.GetCheckpointRequest
-	23, // 26: comity.ledger.v1.LedgerService.GetEntry:input_type -> comity.ledger.v1.GetEntryRequest
-	25, // 27: comity.ledger.v1.LedgerService.GetInclusion:input_type -> comity.ledger.v1.GetInclusionRequest
-	27, // 28: comity.ledger.v1.LedgerService.GetConsistency:input_type -> comity.ledger.v1.GetConsistencyRequest
-	31, // 29: comity.ledger.v1.LedgerService.GetHold:input_type -> comity.ledger.v1.GetHoldRequest
-	33, // 30: comity.ledger.v1.LedgerService.ListHolds:input_type -> comity.ledger.v1.ListHoldsRequest
-	35, // 31: comity.ledger.v1.LedgerService.ListCorridors:input_type -> comity.ledger.v1.ListCorridorsRequest
-	38, // 32: comity.ledger.v1.LedgerService.LookupNullifier:input_type -> comity.ledger.v1.LookupNullifierRequest
-	5,  // 33: comity.ledger.v1.LedgerService.GetGenesis:output_type -> comity.ledger.v1.GetGenesisResponse
-	7,  // 34: comity.ledger.v1.LedgerService.GetStatus:output_type -> comity.ledger.v1.GetStatusResponse
-	12, // 35: comity.ledger.v1.LedgerService.Submit:output_type -> comity.ledger.v1.SubmitResponse
-	14, // 36: comity.ledger.v1.LedgerService.SubmitBatch:output_type -> comity.ledger.v1.SubmitBatchResponse
-	17, // 37: comity.ledger.v1.LedgerService.StreamBlocks:output_type -> comity.ledger.v1.StreamBlocksResponse
-	20, // 38: comity.ledger.v1.LedgerService.GetReceipt:output_type -> comity.ledger.v1.GetReceiptResponse
-	22, // 39: comity.ledger.v1.LedgerService.GetCheckpoint:output_type -> comity.ledger.v1.GetCheckpointResponse
-	24, // 40: comity.ledger.v1.LedgerService.GetEntry:output_type -> comity.ledger.v1.GetEntryResponse
-	26, // 41: comity.ledger.v1.LedgerService.GetInclusion:output_type -> comity.ledger.v1.GetInclusionResponse
-	28, // 42: comity.ledger.v1.LedgerService.GetConsistency:output_type -> comity.ledger.v1.GetConsistencyResponse
-	32, // 43: comity.ledger.v1.LedgerService.GetHold:output_type -> comity.ledger.v1.GetHoldResponse
-	34, // 44: comity.ledger.v1.LedgerService.ListHolds:output_type -> comity.ledger.v1.ListHoldsResponse
-	36, // 45: comity.ledger.v1.LedgerService.ListCorridors:output_type -> comity.ledger.v1.ListCorridorsResponse
-	39, // 46: comity.ledger.v1.LedgerService.LookupNullifier:output_type -> comity.ledger.v1.LookupNullifierResponse
-	33, // [33:47] is the sub-list for method output_type
-	19, // [19:33] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	21, // 10: comity.ledger.v1.GetCheckpointRequest.witnesses:type_name -> comity.ledger.v1.WitnessSet
+	30, // 11: comity.ledger.v1.Hold.id:type_name -> comity.ledger.v1.HoldId
+	30, // 12: comity.ledger.v1.GetHoldRequest.id:type_name -> comity.ledger.v1.HoldId
+	31, // 13: comity.ledger.v1.GetHoldResponse.hold:type_name -> comity.ledger.v1.Hold
+	2,  // 14: comity.ledger.v1.GetHoldResponse.outcome:type_name -> comity.ledger.v1.HoldOutcome
+	30, // 15: comity.ledger.v1.ListHoldsRequest.after:type_name -> comity.ledger.v1.HoldId
+	31, // 16: comity.ledger.v1.ListHoldsResponse.holds:type_name -> comity.ledger.v1.Hold
+	38, // 17: comity.ledger.v1.ListCorridorsResponse.corridors:type_name -> comity.ledger.v1.Corridor
+	0,  // 18: comity.ledger.v1.Corridor.state:type_name -> comity.ledger.v1.CorridorState
+	41, // 19: comity.ledger.v1.LookupNullifierResponse.results:type_name -> comity.ledger.v1.NullifierStatus
+	4,  // 20: comity.ledger.v1.LedgerService.GetGenesis:input_type -> comity.ledger.v1.GetGenesisRequest
+	6,  // 21: comity.ledger.v1.LedgerService.GetStatus:input_type -> comity.ledger.v1.GetStatusRequest
+	11, // 22: comity.ledger.v1.LedgerService.Submit:input_type -> comity.ledger.v1.SubmitRequest
+	13, // 23: comity.ledger.v1.LedgerService.SubmitBatch:input_type -> comity.ledger.v1.SubmitBatchRequest
+	16, // 24: comity.ledger.v1.LedgerService.StreamBlocks:input_type -> comity.ledger.v1.StreamBlocksRequest
+	19, // 25: comity.ledger.v1.LedgerService.GetReceipt:input_type -> comity.ledger.v1.GetReceiptRequest
+	22, // 26: comity.ledger.v1.LedgerService.GetCheckpoint:input_type -> comity.ledger.v1.GetCheckpointRequest
+	24, // 27: comity.ledger.v1.LedgerService.GetEntry:input_type -> comity.ledger.v1.GetEntryRequest
+	26, // 28: comity.ledger.v1.LedgerService.GetInclusion:input_type -> comity.ledger.v1.GetInclusionRequest
+	28, // 29: comity.ledger.v1.LedgerService.GetConsistency:input_type -> comity.ledger.v1.GetConsistencyRequest
+	32, // 30: comity.ledger.v1.LedgerService.GetHold:input_type -> comity.ledger.v1.GetHoldRequest
+	34, // 31: comity.ledger.v1.LedgerService.ListHolds:input_type -> comity.ledger.v1.ListHoldsRequest
+	36, // 32: comity.ledger.v1.LedgerService.ListCorridors:input_type -> comity.ledger.v1.ListCorridorsRequest
+	39, // 33: comity.ledger.v1.LedgerService.LookupNullifier:input_type -> comity.ledger.v1.LookupNullifierRequest
+	5,  // 34: comity.ledger.v1.LedgerService.GetGenesis:output_type -> comity.ledger.v1.GetGenesisResponse
+	7,  // 35: comity.ledger.v1.LedgerService.GetStatus:output_type -> comity.ledger.v1.GetStatusResponse
+	12, // 36: comity.ledger.v1.LedgerService.Submit:output_type -> comity.ledger.v1.SubmitResponse
+	14, // 37: comity.ledger.v1.LedgerService.SubmitBatch:output_type -> comity.ledger.v1.SubmitBatchResponse
+	17, // 38: comity.ledger.v1.LedgerService.StreamBlocks:output_type -> comity.ledger.v1.StreamBlocksResponse
+	20, // 39: comity.ledger.v1.LedgerService.GetReceipt:output_type -> comity.ledger.v1.GetReceiptResponse
+	23, // 40: comity.ledger.v1.LedgerService.GetCheckpoint:output_type -> comity.ledger.v1.GetCheckpointResponse
+	25, // 41: comity.ledger.v1.LedgerService.GetEntry:output_type -> comity.ledger.v1.GetEntryResponse
+	27, // 42: comity.ledger.v1.LedgerService.GetInclusion:output_type -> comity.ledger.v1.GetInclusionResponse
+	29, // 43: comity.ledger.v1.LedgerService.GetConsistency:output_type -> comity.ledger.v1.GetConsistencyResponse
+	33, // 44: comity.ledger.v1.LedgerService.GetHold:output_type -> comity.ledger.v1.GetHoldResponse
+	35, // 45: comity.ledger.v1.LedgerService.ListHolds:output_type -> comity.ledger.v1.ListHoldsResponse
+	37, // 46: comity.ledger.v1.LedgerService.ListCorridors:output_type -> comity.ledger.v1.ListCorridorsResponse
+	40, // 47: comity.ledger.v1.LedgerService.LookupNullifier:output_type -> comity.ledger.v1.LookupNullifierResponse
+	34, // [34:48] is the sub-list for method output_type
+	20, // [20:34] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_comity_ledger_v1_ledger_proto_init() }
@@ -3096,7 +3157,7 @@ func file_comity_ledger_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_comity_ledger_v1_ledger_proto_rawDesc), len(file_comity_ledger_v1_ledger_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   38,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
