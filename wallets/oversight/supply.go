@@ -184,8 +184,12 @@ func (c *count) assets() {
 		there := s.Unspent
 		there.sum(s.Held)
 		if left != there {
+			waits := ""
+			if s.Holds > 0 {
+				waits = fmt.Sprintf(" and %s wait in holds", s.Held)
+			}
 			c.out.Mismatches = append(c.out.Mismatches, Mismatch{SupplyDiffers, c.a.Height, c.a.Size - 1, -1,
-				fmt.Sprintf("%s: issued %d, redeemed %d, but %s lie unspent and %s wait in holds", asset.Code, row.Issued, row.Redeemed, s.Unspent, s.Held)})
+				fmt.Sprintf("%s: issued %d, redeemed %d, but %s lie unspent%s", asset.Code, row.Issued, row.Redeemed, s.Unspent, waits)})
 		}
 		// What the ledger itself says was compared, block by block, by the scan.
 	}
