@@ -249,6 +249,12 @@ func (s served) Receipt(ctx context.Context, index uint64) ([]byte, error) {
 	return receipt, stopping(err)
 }
 
+// WaitCheckpoint waits for a cosigned checkpoint.
+func (s served) WaitCheckpoint(ctx context.Context, size uint64, enough func(cosigners []string) bool) (uint64, []byte, error) {
+	size, note, err := s.Node.WaitCheckpoint(ctx, size, enough)
+	return size, note, stopping(err)
+}
+
 // stopping tells callers of a node that ends to come back, by name: nothing is known of what they asked.
 func stopping(err error) error {
 	if errors.Is(err, node.ErrStopped) {
