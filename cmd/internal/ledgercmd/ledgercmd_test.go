@@ -218,8 +218,42 @@ func TestBadConfigurationsAreRefusedBeforeAnythingIsMade(t *testing.T) {
 func TestExampleConfigurationsMakeLedgers(t *testing.T) {
 	p := newPlace(t)
 	p.begin(t, "aurelia")
-	must(t, "init", "--data", p.path("borealis"), "--config", "../../../deploy/borealis/ledger.json", "--signer", p.signers[0], "--signer", p.signers[1],
-		"--witness", "w1="+witnessKey, "--witness", "w2=3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c,consistency", "--oversight-key", p.public)
+	const second = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c" // RFC 8032, test 2
+	write(t, p.path("ours.line"), "w1="+witnessKey+"\n")
+	write(t, p.path("theirs.line"), "w2="+second+",consistency\n")
+	for _, name := range []string{"borealis", "cordelia"} {
+		must(t, "init", "--data", p.path(name), "--config", "../../../deploy/"+name+"/ledger.json", "--signer", p.signers[0], "--signer", p.signers[1],
+			"--witness", "w1="+witnessKey, "--witness", p.path("theirs.line"), "--oversight-key", p.public)
+	}
+	// The same with flags: a witness of each of two nations, and neither can cheat alone.
+	both := []string{"--config", "../../../deploy/aurelia/ledger.json", "--signer", p.signers[0], "--signer", p.signers[1], "--witness", p.path("ours.line"),
+		"--witness", p.path("theirs.line"), "--oversight-key", p.public}
+	refused(t, cli.Usage, "2k-n", append([]string{"init", "--data", p.path("weak")}, both...)...)
+	refused(t, cli.Usage, "2k-n", append([]string{"init", "--data", p.path("weak"), "--quorum", "2", "--faulty", "2"}, both...)...)
+	refused(t, cli.Usage, "NAME=KEY", append([]string{"init", "--data", p.path("weak"), "--witness", p.path("passphrase")}, both...)...)
+	must(t, append([]string{"init", "--data", p.path("joined"), "--quorum", "2", "--faulty", "1"}, both...)...)
+	text, err := os.ReadFile(p.path("joined/draft.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var draft draftFile
+	if err := json.Unmarshal(text, &draft); err != nil || draft.Config.Witnesses.Quorum != 2 || draft.Config.Witnesses.Faulty != 1 || len(draft.Config.Witnesses.Members) != 2 {
+		t.Errorf("%v, %s", err, text)
+	}
+}
+
+func TestDocumentTypesAreTheOnesOfEntries(t *testing.T) {
+	for i, word := range documentTypes {
+		got, err := documentType(word)
+		if err != nil || got != entry.Statement(i+1) || strings.HasPrefix(got.String(), "statement ") {
+			t.Errorf("%s: %s, %v", word, got, err)
+		}
+	}
+	for _, bad := range []string{"", "poem", "Delivery"} {
+		if _, err := documentType(bad); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
 }
 
 func TestKeyFilesOpenOnlyForTheirPurpose(t *testing.T) {
