@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"github.com/comity-ledger/comity/bridge"
 	"github.com/comity-ledger/comity/cmd/internal/cli"
 	"github.com/comity-ledger/comity/settlement/entry"
@@ -267,11 +269,27 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// transient tells that nothing is known about a call, or that it may be repeated: the ledger or the provider was not there.
+// transient tells that nothing is known about a call, or that it may be repeated: a ledger or a provider was not there, or time is needed.
 func transient(err error) bool {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return false
 	}
+	switch wallets.CodeOf(err) {
+	case wallets.NotFinal, wallets.FundsInFlight:
+		return true
+	}
+	var wire *connect.Error
+	switch code, _ := cli.CodeOf(err); code {
+	case cli.Unavailable:
+		return true
+	case cli.Failure:
+		return errors.As(err, &wire) // an answer that says nothing
+	}
+	return false
+}
+
+// local tells that this machine is at fault, such as a full disk: nothing is helped by going on.
+func local(err error) bool {
 	code, _ := cli.CodeOf(err)
-	return code == cli.Unavailable || code == cli.Failure
+	return code == cli.Failure && !transient(err)
 }
