@@ -237,7 +237,7 @@ func (p *Payment) Add(record []byte) error {
 		}
 		p.Followed = append(p.Followed, m)
 	case r.Placing != 0:
-		if p.Stage != PayCovered {
+		if p.Stage != PayCovered || len(p.Followed) < p.Order.hops()-1 {
 			return wrong
 		}
 		p.Expiry, p.Stage = r.Placing, PayPlacing
