@@ -3,6 +3,7 @@ package cross
 import (
 	"crypto/ed25519"
 	"slices"
+	"strings"
 
 	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/entry"
@@ -418,6 +419,16 @@ func (b *book) observe(e *entry.Observe) error {
 	root, err := proof.RootAt(e.Size, peer.reader())
 	if err != nil || root != proof.Hash(e.Root) {
 		return sim.Violation("%s observed a root of %s that its log never had: %v", b.l.name, peer.name, err)
+	}
+	// Two of three witnesses, the first of which is this nation's (world.terms).
+	cosigned := 0
+	for _, witness := range peer.witnesses {
+		if strings.Contains(string(e.Checkpoint), "— "+witness.Name()+" ") {
+			cosigned++
+		}
+	}
+	if cosigned < 2 || !strings.Contains(string(e.Checkpoint), "— "+peer.witnesses[0].Name()+" ") {
+		return sim.Violation("%s observed a head of %s that its own witness, or a quorum, did not cosign", b.l.name, peer.name)
 	}
 	b.observed[e.Peer] = append(rows, seen{e.Size, b.time})
 	return nil

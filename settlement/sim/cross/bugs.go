@@ -24,6 +24,8 @@ var Bugs = []Bug{
 	{Name: "attestation counted twice", Rules: planted.Of(planted.AttestationCountedTwice)},
 	{Name: "in flight not released", Rules: planted.Of(planted.InFlightNotReleased)},
 	{Name: "held output placed early", Rules: planted.Of(planted.HoldPlacedEarly)},
+	{Name: "checkpoint without an own witness", Rules: planted.Of(planted.CorridorOwnWitnessUnasked)},
+	{Name: "growth of the peer's log not checked", Rules: planted.Of(planted.CorridorGrowthUnchecked)},
 	{Name: "no dedupe", Rules: planted.Of(planted.NoDedupe)},
 	{Name: "keys of the same block ignored", Rules: planted.Of(planted.RepeatInBlock)},
 	{Name: "entry expiry off by one", Rules: planted.Of(planted.ExpiryOffByOne)},

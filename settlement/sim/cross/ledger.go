@@ -56,7 +56,8 @@ type admitted struct {
 	from      *message
 }
 
-// newLedger founds one, with two validating witnesses.
+// newLedger founds one, with three validating witnesses, two of which are
+// needed.
 func (w *world) newLedger(name string, seed uint64) (*ledger, error) {
 	l := &ledger{w: w, name: name, secrets: ledgertest.NewLedger(seed), verifier: &ledgertest.StampVerifier{Key: [32]byte{byte(seed), 7}},
 		disk: sim.Medium(), wall: ledgertest.Start, promised: make(map[entry.ID]uint64)}
@@ -69,8 +70,8 @@ func (w *world) newLedger(name string, seed uint64) (*ledger, error) {
 	g.Name, g.Origin = "Ledger "+name, "log."+name+".example"
 	logKey, public := key()
 	g.LogKey = public
-	g.Witnesses = entry.WitnessPolicy{Quorum: 2, Faulty: 1}
-	for i := range 2 {
+	g.Witnesses = entry.WitnessPolicy{Quorum: 2}
+	for i := range 3 {
 		k, public := key()
 		witness := fmt.Sprintf("w%d.%s.example", i, name)
 		c, err := proof.NewCosigner(witness, k)

@@ -22,6 +22,9 @@ type Options struct {
 	Payments int
 	// Bug is built in; the zero Bug is none.
 	Bug Bug
+	// Planner makes one of the relayers of worlds with an even seed; nil for
+	// none.
+	Planner func(ledgers []entry.GenesisHash) Planner
 }
 
 // Report says what a seed held.
@@ -67,6 +70,8 @@ type owned struct {
 }
 
 type world struct {
+	options Options
+	planner Planner
 	rand    *ledgertest.Rand
 	bug     Bug
 	report  Report
@@ -98,7 +103,7 @@ func Run(o Options) (*Report, error) {
 	if o.Payments == 0 {
 		o.Payments = 20
 	}
-	w := &world{rand: ledgertest.NewRand(o.Seed, "cross"), bug: o.Bug, byHash: make(map[entry.GenesisHash]*ledger), notes: make(map[zk.Commitment]*owned),
+	w := &world{options: o, rand: ledgertest.NewRand(o.Seed, "cross"), bug: o.Bug, byHash: make(map[entry.GenesisHash]*ledger), notes: make(map[zk.Commitment]*owned),
 		spends: make(map[zk.Nullifier]zk.Amount), parted: make(map[[2]*ledger]int)}
 	w.report = Report{Seed: o.Seed, Answers: make(map[string]int), Other: make(map[string]int), Outcomes: make(map[string]int)}
 	names := []string{"aurelia", "borealis"}
@@ -199,10 +204,11 @@ func (w *world) now(l *ledger) {
 	}
 }
 
-// terms are what l believes peer by: both witnesses, one of them l's own.
+// terms are what l believes peer by: two of its three witnesses, one of them
+// l's own.
 func (w *world) terms(l, peer *ledger) *entry.CorridorTerms {
 	g := peer.secrets.Genesis
-	t := &entry.CorridorTerms{Name: peer.name, Origin: g.Origin, LogKey: g.LogKey, Quorum: 2, Faulty: 1, Treasury: g.Policy, Cap: corridorCap,
+	t := &entry.CorridorTerms{Name: peer.name, Origin: g.Origin, LogKey: g.LogKey, Quorum: 2, Treasury: g.Policy, Cap: corridorCap,
 		SizeClasses: classes, StaleMillis: staleMillis}
 	for i, m := range g.Witnesses.Members {
 		t.Witnesses = append(t.Witnesses, entry.CorridorWitness{Name: m.Name, Key: m.Key, Own: i == 0})
