@@ -25,7 +25,8 @@ type relayLog struct {
 	decisions map[entry.HoldID]*relayDecision             // of deciding holds
 	following map[entry.Named]map[entry.HoldID]*relayHold // by what decides them
 	corridors map[entry.GenesisHash]*relayCorridor
-	swept     uint64 // ledger time of the last sweep
+	seen      []*relayCorridor // observed since the last state entry
+	swept     uint64           // ledger time of the last sweep
 }
 
 type relayHold struct {
@@ -105,6 +106,10 @@ func (r *Relay) Show(ledger entry.GenesisHash, index uint64, leaf []byte) error 
 	switch e := e.(type) {
 	case *entry.State:
 		l.time = max(l.time, e.TimeMillis)
+		for _, c := range l.seen { // observed in the block that this entry ends
+			c.observedAt = l.time
+		}
+		l.seen = nil
 	case *entry.Transaction:
 		l.place(e, index)
 	case *entry.Resolve:
@@ -128,7 +133,7 @@ func (r *Relay) Show(ledger entry.GenesisHash, index uint64, leaf []byte) error 
 	case *entry.Observe:
 		if c := l.corridor(e.Peer); e.Size > c.size {
 			c.observed(e.Size)
-			c.observedAt = l.time // of the block before: never later than the observation
+			l.seen = append(l.seen, c)
 		}
 	}
 	return nil
