@@ -89,6 +89,17 @@ func FuzzParseDecisions(f *testing.F) {
 	})
 }
 
+func FuzzParseLogVKey(f *testing.F) {
+	f.Add(LogVKey(origin, public("log")))
+	f.Add(WitnessVKey(origin, public("log")))
+	f.Add("a+b+c")
+	f.Fuzz(func(t *testing.T, s string) {
+		if o, key, err := ParseLogVKey(s); err == nil && LogVKey(o, key) != s {
+			t.Fatalf("%q reads as %q %x", s, o, key)
+		}
+	})
+}
+
 func FuzzParseTilePath(f *testing.F) {
 	f.Add("tile/0/x001/x234/067")
 	f.Add("tile/entries/000.p/7")

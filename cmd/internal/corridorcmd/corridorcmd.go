@@ -28,7 +28,7 @@ flight, and what it observed last. Payments cross it only while it is active.
 add, freeze and thaw make proposals: the policy's signers read and sign them (comity ledger sign), and anybody submits them (comity
 ledger submit). lint says how few witnesses could cheat together, before anybody signs.`,
 	}
-	cmd.AddCommand(termsCommand(), lintCommand(), addCommand(), changeCommand(true), changeCommand(false), listCommand())
+	cmd.AddCommand(termsCommand(), lintCommand(), addCommand(), changeCommand(true), changeCommand(false), listCommand(), accuseCommand())
 	return cmd
 }
 

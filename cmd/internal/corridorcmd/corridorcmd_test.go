@@ -204,6 +204,24 @@ func TestLintFindsTheSmallestColludingSet(t *testing.T) {
 	}
 }
 
+func TestEvidenceIsToldApartBeforeTheLedgerIsAsked(t *testing.T) {
+	peer := []string{"--ledger", "http://127.0.0.1:1", "--peer", strings.Repeat("0", 63) + "1"}
+	accuse := func(want cli.Code, says, text string, more ...string) {
+		t.Helper()
+		ends(t, want, says, append(append([]string{"accuse", write(t, "evidence", text)}, peer...), more...)...)
+	}
+	late := (&entry.PeerProof{Size: 9, Index: 1, Leaf: []byte("leaf")}).Marshal()
+	accuse(cli.Unavailable, "genesis", "comity/fork-evidence/v1\n")
+	accuse(cli.Unavailable, "genesis", "comity/decision-evidence/v1\n")
+	accuse(cli.Unavailable, "genesis", string(late), "--late")
+	accuse(cli.Refused, "evidence_invalid", string(late))
+	accuse(cli.Refused, "evidence_invalid", "hello", "--late")
+	accuse(cli.Refused, "evidence_invalid", "")
+	accuse(cli.Usage, "--late", "comity/fork-evidence/v1\n", "--late")
+	accuse(cli.Usage, "--genesis", "comity/fork-evidence/v1\n", "--genesis", "x")
+	ends(t, cli.Usage, "--peer", "accuse", write(t, "evidence", "x"), "--ledger", "http://127.0.0.1:1", "--peer", "")
+}
+
 func TestListedCorridorShowsItsTerms(t *testing.T) {
 	text, err := os.ReadFile("../../../deploy/aurelia/corridor-borealis.json")
 	if err != nil {

@@ -212,6 +212,46 @@ func (a *accused) ledgerOf(b []byte) (entry.GenesisHash, error) {
 	return e.Head().Ledger, nil
 }
 
+func pairCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "decisions RECEIPT RECEIPT",
+		Short: "Put two contradicting decisions together as evidence",
+		Long: `Put two receipts of one ledger, whose entries decide one hold differently, together as evidence that its log misbehaved. Receipts that do not contradict each
+other are no evidence. comity verify evidence checks the file, comity corridor accuse shows it to a ledger.`,
+		Example: "  comity verify decisions posted.receipt voided.receipt --genesis-file borealis.genesis --out decisions.txt",
+		Args:    cobra.ExactArgs(2),
+	}
+	f := addFlags(cmd)
+	out := cmd.Flags().String("out", "", "the evidence file to write (required)")
+	_ = cmd.MarkFlagRequired("out")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		g, err := f.genesis()
+		if err != nil {
+			return err
+		}
+		var receipts [2][]byte
+		for i := range receipts {
+			if receipts[i], err = read(args[i]); err != nil {
+				return err
+			}
+		}
+		d, err := proof.NewDecisions(g.Origin, receipts[0], receipts[1], g.LogKey.Public())
+		if err != nil {
+			return cli.Exit(cli.Unverified, entry.Refuse(entry.EvidenceInvalid, "%v", err))
+		}
+		if _, _, err := settlement.JudgeDecisions(d.Marshal(), g.Origin, g.Hash(), g.LogKey.Public()); err != nil {
+			return cli.Exit(cli.Unverified, err)
+		}
+		if err := cli.WriteNewFile(*out, d.Marshal(), false); err != nil {
+			return err
+		}
+		return cli.Print(cmd, *f.asJSON, map[string]any{"file": *out, "ledger": g.Hash().String()}, func(w io.Writer) {
+			fmt.Fprintf(w, "Evidence against %s: %s\n", g.Name, *out)
+		})
+	}
+	return cmd
+}
+
 func policyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "policy",

@@ -182,6 +182,27 @@ func TestEvidenceHoldsOfflineWithThePolicyAlone(t *testing.T) {
 			}
 		}
 	}
+	// Two receipts are put together as evidence only when they are.
+	made := filepath.Join(t.TempDir(), "decisions.txt")
+	put := func(a, b []byte) cli.Code {
+		_, _, code := run(t, append([]string{"decisions", write(t, a), write(t, b), "--out", made}, byGenesis...)...)
+		return code
+	}
+	if code := put(l.receipt(t, 1, "log"), l.receipt(t, 4, "log")); code != cli.Unverified {
+		t.Errorf("two times the same decision: exit %d", code)
+	}
+	if code := put(l.receipt(t, 1, "log"), []byte("no receipt")); code != cli.Unverified {
+		t.Errorf("no receipt: exit %d", code)
+	}
+	if code := put(l.receipt(t, 3, "log"), l.receipt(t, 1, "log")); code != cli.OK {
+		t.Errorf("two decisions: exit %d", code)
+	}
+	if _, errOut, code := run(t, append([]string{"evidence", made}, byPolicy...)...); code != cli.OK {
+		t.Errorf("what was put together: exit %d, %s", code, errOut)
+	}
+	if code := put(l.receipt(t, 3, "log"), l.receipt(t, 1, "log")); code != cli.Usage {
+		t.Errorf("the file was overwritten: exit %d", code)
+	}
 	out, _, _ := run(t, append([]string{"evidence", write(t, split.Marshal())}, byPolicy...)...)
 	if !strings.Contains(out, "signed two histories") || !strings.Contains(out, fmt.Sprintf("3 entries, root %s", hex.EncodeToString(root(t, fork)))) {
 		t.Error(out)

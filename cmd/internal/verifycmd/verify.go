@@ -29,7 +29,7 @@ its file with --genesis-file, and the hash that the operator published with --ge
 
 Exit code 5 means that a check failed.`,
 	}
-	cmd.AddCommand(receiptCommand(), disclosureCommand(), evidenceCommand(), policyCommand())
+	cmd.AddCommand(receiptCommand(), disclosureCommand(), evidenceCommand(), pairCommand(), policyCommand())
 	return cmd
 }
 
