@@ -211,7 +211,7 @@ func (w *bridge) Start() state {
 	return s
 }
 
-func (w *bridge) Encode(s state, dst []byte) []byte { return s.encode(dst) }
+func (w *bridge) Encode(s state, dst []byte) []byte { return s.encode(dst, w.Followers) }
 
 // lies: the sender of follower f.
 func (w *bridge) lies(f int) bool { return [...]bool{w.LyingPayer, w.LyingFirst}[f] }

@@ -26,7 +26,7 @@ const (
 func (w *relayers) Start() relayed { return relayed{state: w.bridge.Start()} }
 
 func (w *relayers) Encode(s relayed, dst []byte) []byte {
-	return append(s.encode(dst), s.b[0], s.b[1], s.a[0], s.a[1])
+	return append(s.encode(dst, w.Followers), s.b[0], s.b[1], s.a[0], s.a[1])
 }
 
 func (w *relayers) Broken(s relayed) string      { return w.bridge.Broken(s.state) }

@@ -175,8 +175,9 @@ func (s *state) slot(f int, holds uint8) int {
 	return -1
 }
 
-// encode appends the state, each field in as many bits as its values need. TestEncodingLosesNothing.
-func (s *state) encode(dst []byte) []byte {
+// encode appends the state, each field in as many bits as its values need; followers that a world does not have are left out.
+// TestEncodingLosesNothing.
+func (s *state) encode(dst []byte, followers int) []byte {
 	p := packer{bytes: dst}
 	for _, c := range s.clock {
 		p.put(c, 2)
@@ -191,7 +192,16 @@ func (s *state) encode(dst []byte) []byte {
 		p.put(d.named[1], 2)
 		p.put(bit(d.untimely), 1)
 	}
-	for f := range s.fol {
+	p.put(s.heardP, 2)
+	p.put(s.signedP, 2)
+	p.put(s.lenB, 4)
+	p.flush()
+	for _, e := range s.logB[:s.lenB] {
+		p.put(e, 3)
+	}
+	p.n = 3 * maxEvents
+	p.flush()
+	for f := range followers {
 		for j := range s.fol[f] {
 			h := &s.fol[f][j]
 			p.put(h.form, 2)
@@ -214,37 +224,36 @@ func (s *state) encode(dst []byte) []byte {
 		p.put(s.send[f].heard, 2)
 		p.put(s.send[f].signed[0], 2)
 		p.put(s.send[f].signed[1], 2)
+		p.flush()
 	}
-	p.put(s.lenB, 4)
-	for _, e := range s.logB {
-		p.put(e, 3)
-	}
-	p.put(s.heardP, 2)
-	p.put(s.signedP, 2)
-	for l := range s.wealth {
+	for l := range 1 + followers {
 		for _, v := range s.wealth[l] {
 			p.put(v, 3)
 		}
 	}
-	return binary.LittleEndian.AppendUint64(p.bytes, p.word)[:len(p.bytes)+(p.n+7)/8]
+	p.flush()
+	if p.lost != 0 {
+		panic("model: a number does not fit its field")
+	}
+	return p.bytes
 }
 
-// packer writes small numbers one after another, in bits.
+// packer writes small numbers one after another, in bits: at most 64 of them between two flushes.
 type packer struct {
 	bytes []byte
 	word  uint64
 	n     int
+	lost  uint8 // bits that did not fit their fields
 }
 
 func (p *packer) put(v uint8, width int) {
-	if v>>width != 0 {
-		panic("model: a number does not fit its field")
-	}
-	p.word |= uint64(v) << p.n
+	p.lost |= v >> width
+	p.word |= uint64(v) << (p.n & 63)
 	p.n += width
-	if p.n >= 56 {
-		p.bytes = binary.LittleEndian.AppendUint64(p.bytes, p.word)[:len(p.bytes)+7]
-		p.word >>= 56
-		p.n -= 56
-	}
+}
+
+// flush writes the bits, up to a whole byte.
+func (p *packer) flush() {
+	p.bytes = binary.LittleEndian.AppendUint64(p.bytes, p.word)[:len(p.bytes)+(p.n+7)/8]
+	p.word, p.n = 0, 0
 }

@@ -111,9 +111,6 @@ func (w *bridge) freezes(s state, yield func(Label, state)) {
 		do := uint8(doFreezeF)
 		if s.frozenF[f] {
 			do = doThawF
-			for j := range t.fol[f] { // the thaw uses up the policy's sequence number: what was signed before is void
-				t.fol[f][j].signed = 0
-			}
 		}
 		// An operator whose peer is dead freezes the corridor: an override needs it.
 		yield(Label{Do: do, On: uint8(f), Fair: do == doFreezeF && s.dead}, t)
@@ -459,7 +456,8 @@ func (w *bridge) resolveFollower(s state, f, j int, outcome uint8, by Label, yie
 }
 
 // overrides (L8.12) are what treasuries do. They sign one for a follower's hold when the decider is dead, or when it decided and only the
-// frozen corridor is in the way: what is alive decides first, and they read it.
+// frozen corridor is in the way: what is alive decides first, and they read it. What they signed may be logged in any later
+// freeze: the sequence number of their policy need not have been used since. A late decision against it is booked (L9.8).
 func (w *bridge) overrides(s state, yield func(Label, state)) {
 	for i := range int(w.DeciderHolds) {
 		for outcome := uint8(posting); outcome <= voiding; outcome++ {
