@@ -475,6 +475,74 @@ func TestDecisionThatItsFollowersDoNotBearOutIsRefused(t *testing.T) {
 	wantAccepted(t, c.B.Submit(d)...)
 }
 
+// TestLyingFollowersLedgerMakesNobodyPay: A's operator and witness log whatever
+// they like; B pays only for the hold that its condition names.
+func TestLyingFollowersLedgerMakesNobodyPay(t *testing.T) {
+	stranger := ledgertest.NewBed(9)
+	for name, change := range map[string]func(*crossing, *entry.Leg){
+		"other commitment": func(c *crossing, leg *entry.Leg) { leg.Commitments[0] = zk.Commitment(c.B.Rand.Field()) },
+		"decided by another ledger": func(c *crossing, leg *entry.Leg) {
+			leg.Condition = (&entry.DecidedThere{Ledger: stranger.Hash, Hold: c.b, Until: c.here.Until}).Condition()
+		},
+		"decided by another hold": func(c *crossing, leg *entry.Leg) {
+			other := c.b
+			other.Leg = 1
+			leg.Condition = (&entry.DecidedThere{Ledger: c.B.Hash, Hold: other, Until: c.here.Until}).Condition()
+		},
+		"decided until later": func(c *crossing, leg *entry.Leg) {
+			leg.Condition = (&entry.DecidedThere{Ledger: c.B.Hash, Hold: c.b, Until: c.here.Until + 1}).Condition()
+		},
+		"decided by itself": func(c *crossing, leg *entry.Leg) {
+			leg.Condition = c.here.Condition()
+			leg.Peer = nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newWorld(t, 1).plan(largeClass).lockB(t)
+			tx := c.ready(0)
+			change(c, &tx.Legs[0])
+			c.ids[0] = tx.HoldID(0)
+			liar := c.A().Lie(tx.Transaction)
+			c.observe(t, c.B, liar)
+			d := c.B.Resolution(c.b, entry.Posted, entry.ReasonPeers)
+			d.Named = []entry.Named{{Ledger: liar.Hash, Hold: c.ids[0]}}
+			d.Peers = []entry.PeerProof{*liar.Proof(c.ids[0].Tx)}
+			wantCode(t, c.B.Submit(d)[0], entry.PeerMismatch)
+		})
+	}
+}
+
+// TestLyingDecidersLedgerCannotSayWhatItsRulesDoNotKnow: whatever B logs, a
+// follower understands only decisions that its hold waits for.
+func TestLyingDecidersLedgerCannotSayWhatItsRulesDoNotKnow(t *testing.T) {
+	c := newWorld(t, 1).plan(largeClass).lock(t)
+	A := c.A()
+	posted := func(named ...entry.Named) *entry.Resolve {
+		d := c.decision()
+		d.Named, d.Peers = named, d.Peers[:1]
+		return d
+	}
+	wrong := posted()
+	override := &entry.Override{Header: c.B.Next(), Peer: A.Hash, Hold: c.b, Outcome: entry.Posted, Commitment: c.onB.Legs[0].Commitments[0]}
+	other := c.decision()
+	other.Hold.Leg = 1
+	elsewhere := posted(entry.Named{Ledger: c.B.Hash, Hold: c.ids[0]})
+	voidsOther := &entry.Override{Header: c.B.Next(), Peer: A.Hash, Hold: other.Hold, Outcome: entry.Voided, Commitment: c.onB.Legs[0].ReturnCommitment}
+	lies := []entry.Entry{wrong, override, other, elsewhere, voidsOther}
+	liar := c.B.Lie(lies...)
+	c.observe(t, A, liar)
+	for i, lie := range lies {
+		for _, outcome := range []entry.Outcome{entry.Posted, entry.Voided} {
+			r := A.Resolution(c.ids[0], outcome, entry.ReasonPeers)
+			r.Peers = []entry.PeerProof{*liar.Proof(entry.IDOf(lie))}
+			wantCode(t, A.Submit(r)[0], entry.PeerMismatch)
+			if t.Failed() {
+				t.Fatalf("lie %d, %s", i, outcome)
+			}
+		}
+	}
+}
+
 func TestDeciderPostsOnlyBeforeItsExpiry(t *testing.T) {
 	for ahead, code := range map[int64]entry.Code{1: "", 0: entry.HoldExpired, -1: entry.HoldExpired} {
 		c := newWorld(t, 1).plan(smallClass).lock(t)

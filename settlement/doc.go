@@ -1,6 +1,6 @@
-// Package settlement is the ledger: its state, the rules that judge an entry,
-// the names of its refusals, and what it asks of a store and of a checker of
-// proofs.
+// Package settlement is the ledger: its state, open holds and corridors to peer
+// ledgers among it, the rules that judge an entry, the names of its refusals,
+// and what it asks of a store and of a checker of proofs.
 //
 // It is pure. A State is a value that never changes; Admit judges one
 // submission against it, Sequence judges an ordered list of them and gives a

@@ -2,9 +2,11 @@ package ledgertest
 
 import (
 	"crypto/ed25519"
+	"slices"
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/settlement/proof"
 	"github.com/comity-ledger/comity/zk"
@@ -132,7 +134,35 @@ func (b *Bed) Find(id entry.ID) uint64 {
 
 // Proof shows an entry of the log, to a ledger that observed the log as it is.
 func (b *Bed) Proof(id entry.ID) *entry.PeerProof {
-	return b.ProofAt(b.State.LogSize(), b.Find(id))
+	return b.ProofAt(b.head().Size, b.Find(id))
+}
+
+// head is that of the log that the bed shows, lies included.
+func (b *Bed) head() proof.Head {
+	last := b.Blocks[len(b.Blocks)-1]
+	return proof.Head{Size: last.Size(), Root: last.Root}
+}
+
+// Lie is the ledger as it would show itself if its operator and its witness
+// logged leaves that no rule let pass: a copy whose log goes on with them and
+// ends in a state entry.
+func (b *Bed) Lie(leaves ...entry.Entry) *Bed {
+	liar := *b
+	last := b.Blocks[len(b.Blocks)-1]
+	block := &settlement.Block{Height: last.Height + 1, Time: last.Time, FirstIndex: last.Size()}
+	for _, e := range leaves {
+		block.Entries = append(block.Entries, entry.Encode(e))
+	}
+	block.Entries = append(block.Entries, last.Entries[len(last.Entries)-1])
+	var log proof.Range
+	for _, each := range b.Blocks {
+		log = log.With(each.Entries...)
+	}
+	log = log.With(block.Entries...)
+	block.Root = log.Root()
+	liar.Blocks = append(slices.Clip(b.Blocks), block)
+	liar.hashes = slices.Clip(b.hashes)
+	return &liar
 }
 
 // ProofAt shows a leaf of the log under an earlier size.
@@ -176,7 +206,7 @@ func (b *Bed) FreezeCorridor(peer *Bed, frozen bool) entry.Entry {
 
 // Checkpoint is the log's head, signed by the log and cosigned by its witness.
 func (b *Bed) Checkpoint() []byte {
-	head := proof.Head{Size: b.State.LogSize(), Root: b.State.LogRoot()}
+	head := b.head()
 	signer, err := proof.NewLogSigner(b.Genesis.Origin, b.LogKey)
 	must(err)
 	witness, err := proof.NewCosigner(b.Genesis.Witnesses.Members[0].Name, b.WitnessKey)
@@ -190,8 +220,9 @@ func (b *Bed) Checkpoint() []byte {
 // observed it last.
 func (b *Bed) Observe(peer *Bed) *entry.Observe {
 	peer.hash()
-	size := peer.State.LogSize()
-	e := &entry.Observe{Header: b.Plain(), Peer: peer.Hash, Size: size, Root: peer.State.LogRoot(), Checkpoint: peer.Checkpoint(), State: peer.Leaf(size - 1)}
+	head := peer.head()
+	size := head.Size
+	e := &entry.Observe{Header: b.Plain(), Peer: peer.Hash, Size: size, Root: head.Root, Checkpoint: peer.Checkpoint(), State: peer.Leaf(size - 1)}
 	for _, c := range b.State.Corridors(b.Now) {
 		if c.Peer == peer.Hash && c.Size != 0 {
 			path, err := proof.ProveConsistency(c.Size, size, peer)
