@@ -501,7 +501,7 @@ func (p *Payment) Promise(m *Reservation) ([]byte, error) {
 }
 
 // Covered takes the placement of the last provider. deciding is what the payer read of the hold in the decider's log, under a cosigned
-// checkpoint. From here on the payee is paid if, and only if, every hold of the payment posts (B5.1).
+// checkpoint. From here on the payer's hold posts only if the payee is paid (B5.1).
 func (p *Payment) Covered(m *Placement, deciding *Deciding, c Clock) ([]byte, error) {
 	if p.Cover != nil && p.Cover.Hold == m.Hold {
 		return nil, nil

@@ -25,8 +25,9 @@ type relayLog struct {
 	decisions map[entry.HoldID]*relayDecision             // of deciding holds
 	following map[entry.Named]map[entry.HoldID]*relayHold // by what decides them
 	corridors map[entry.GenesisHash]*relayCorridor
-	seen      []*relayCorridor // observed since the last state entry
-	swept     uint64           // ledger time of the last sweep
+	overrides map[entry.HoldID]*relayOverride // of holds that follow, for which no claim is booked
+	seen      []*relayCorridor                // observed since the last state entry
+	swept     uint64                          // ledger time of the last sweep
 }
 
 type relayHold struct {
@@ -46,6 +47,11 @@ type relayDecision struct {
 	hold    *relayHold
 }
 
+type relayOverride struct {
+	hold    *relayHold
+	outcome entry.Outcome
+}
+
 type relayCorridor struct {
 	known      bool
 	frozen     bool
@@ -61,7 +67,7 @@ func NewRelay(from map[entry.GenesisHash]uint64) *Relay {
 	r := &Relay{logs: map[entry.GenesisHash]*relayLog{}}
 	for l, next := range from {
 		r.logs[l] = &relayLog{next: next, holds: map[entry.HoldID]*relayHold{}, decisions: map[entry.HoldID]*relayDecision{},
-			following: map[entry.Named]map[entry.HoldID]*relayHold{}, corridors: map[entry.GenesisHash]*relayCorridor{}}
+			following: map[entry.Named]map[entry.HoldID]*relayHold{}, corridors: map[entry.GenesisHash]*relayCorridor{}, overrides: map[entry.HoldID]*relayOverride{}}
 	}
 	return r
 }
@@ -115,6 +121,9 @@ func (r *Relay) Show(ledger entry.GenesisHash, index uint64, leaf []byte) error 
 	case *entry.Resolve:
 		l.settle(e.Hold, index, e.Outcome, e.Named)
 	case *entry.Override:
+		if h := l.holds[e.Hold]; h != nil && h.there != nil {
+			l.overrides[e.Hold] = &relayOverride{h, e.Outcome}
+		}
 		l.settle(e.Hold, index, e.Outcome, nil)
 	case *entry.Corridor:
 		c := l.corridor(e.Peer)
@@ -129,6 +138,8 @@ func (r *Relay) Show(ledger entry.GenesisHash, index uint64, leaf []byte) error 
 	case *entry.Evidence:
 		if e.Type != entry.EvidenceLate {
 			l.corridor(e.Peer).frozen = true
+		} else if p, err := entry.ParsePeerProof(e.Data); err == nil {
+			l.claimed(e.Peer, p.Leaf)
 		}
 	case *entry.Observe:
 		if c := l.corridor(e.Peer); e.Size > c.size {
@@ -199,6 +210,24 @@ func (l *relayLog) settle(id entry.HoldID, index uint64, outcome entry.Outcome, 
 	}
 }
 
+// claimed forgets the overrides for which a late decision was booked.
+func (l *relayLog) claimed(peer entry.GenesisHash, leaf []byte) {
+	e, err := entry.Decode(leaf)
+	if err != nil {
+		return
+	}
+	var decided entry.HoldID
+	switch e := e.(type) {
+	case *entry.Resolve:
+		decided = e.Hold
+	case *entry.Override:
+		decided = e.Hold
+	}
+	maps.DeleteFunc(l.overrides, func(_ entry.HoldID, o *relayOverride) bool {
+		return o.hold.there.Ledger == peer && o.hold.there.Hold == decided
+	})
+}
+
 // PeerLeaf names a leaf of another ledger that a resolution must prove, under a size that its ledger has observed.
 type PeerLeaf struct {
 	Ledger      entry.GenesisHash
@@ -229,10 +258,22 @@ type Observe struct {
 	Last     uint64 // size observed before: where the consistency proof begins
 }
 
-// Plan is what a relayer may do now. All of it may be done at once: nothing in Resolves needs anything in Observes.
+// Claim is evidence that a peer decided otherwise than an override: its ledger books a claim.
+type Claim struct {
+	On   entry.GenesisHash
+	Leaf PeerLeaf // the decision
+}
+
+// Entry makes the entry from the proof of Leaf.
+func (c *Claim) Entry(expiryMillis uint64, p *entry.PeerProof) *entry.Evidence {
+	return &entry.Evidence{Header: entry.Header{Ledger: c.On, ExpiryMillis: expiryMillis}, Peer: c.Leaf.Ledger, Type: entry.EvidenceLate, Data: p.Marshal()}
+}
+
+// Plan is what a relayer may do now. All of it may be done at once: nothing in Resolves and Claims needs anything in Observes.
 type Plan struct {
 	Observes []Observe
 	Resolves []Resolve
+	Claims   []Claim
 }
 
 // Options steer a plan.
@@ -256,6 +297,9 @@ func (r *Relay) Plan(o Options) Plan {
 				p.follower(name, l, h)
 			}
 		}
+		for id, x := range l.overrides {
+			p.late(name, id, x)
+		}
 		if o.Fresh {
 			for peer, c := range l.corridors {
 				if other := r.logs[peer]; c.known && !c.frozen && other != nil && other.next > c.size && (c.size == 0 || max(l.time, o.NowMillis) >= c.observedAt+c.stale/2) {
@@ -276,6 +320,11 @@ func (r *Relay) Plan(o Options) Plan {
 	slices.SortFunc(out.Resolves, func(a, b Resolve) int {
 		return cmp.Or(bytes.Compare(a.On[:], b.On[:]), bytes.Compare(a.Hold.Tx[:], b.Hold.Tx[:]), cmp.Compare(a.Hold.Leg, b.Hold.Leg))
 	})
+	out.Claims = p.claims
+	slices.SortFunc(out.Claims, func(a, b Claim) int {
+		return cmp.Or(bytes.Compare(a.On[:], b.On[:]), bytes.Compare(a.Leaf.Ledger[:], b.Leaf.Ledger[:]), cmp.Compare(a.Leaf.Index, b.Leaf.Index))
+	})
+	out.Claims = slices.Compact(out.Claims)
 	return out
 }
 
@@ -283,15 +332,18 @@ type planner struct {
 	relay    *Relay
 	observe  map[Corridor]uint64
 	resolves []Resolve
+	claims   []Claim
 }
 
 // want asks for an observation, unless the corridor is not there or frozen.
 func (p *planner) want(on, peer entry.GenesisHash, size uint64) {
-	l := p.relay.logs[on]
-	if l == nil {
-		return
+	if l := p.relay.logs[on]; l != nil && l.corridors[peer] != nil && !l.corridors[peer].frozen {
+		p.ask(on, peer, size)
 	}
-	if c := l.corridors[peer]; c != nil && c.known && !c.frozen && c.size < size {
+}
+
+func (p *planner) ask(on, peer entry.GenesisHash, size uint64) {
+	if c := p.relay.logs[on].corridors[peer]; c != nil && c.known && c.size < size {
 		k := Corridor{on, peer}
 		p.observe[k] = max(p.observe[k], size)
 	}
@@ -365,11 +417,37 @@ func (p *planner) follower(name entry.GenesisHash, l *relayLog, h *relayHold) {
 	if !ok {
 		return
 	}
-	out := Resolve{On: name, Hold: h.id, Outcome: entry.Voided, Reason: entry.ReasonPeers, Commitment: h.back, Peers: []PeerLeaf{leaf}}
-	if d.outcome == entry.Posted && slices.Contains(d.named, entry.Named{Ledger: name, Hold: h.id}) {
-		out.Outcome, out.Commitment = entry.Posted, h.payee
+	out := Resolve{On: name, Hold: h.id, Outcome: d.says(name, h.id), Reason: entry.ReasonPeers, Commitment: h.back, Peers: []PeerLeaf{leaf}}
+	if out.Outcome == entry.Posted {
+		out.Commitment = h.payee
 	}
 	p.resolves = append(p.resolves, out)
+}
+
+// says is what a decision means for a hold that follows: posted if it names that very hold.
+func (d *relayDecision) says(on entry.GenesisHash, id entry.HoldID) entry.Outcome {
+	if d.outcome == entry.Posted && slices.Contains(d.named, entry.Named{Ledger: on, Hold: id}) {
+		return entry.Posted
+	}
+	return entry.Voided
+}
+
+// late plans for a hold that an override settled: a decision that says otherwise is evidence. The corridor may be frozen.
+func (p *planner) late(name entry.GenesisHash, id entry.HoldID, o *relayOverride) {
+	peer := o.hold.there.Ledger
+	other := p.relay.logs[peer]
+	if other == nil {
+		return
+	}
+	d := other.decisions[o.hold.there.Hold]
+	if d == nil || d.says(name, id) == o.outcome {
+		return
+	}
+	if c := p.relay.logs[name].corridors[peer]; c != nil && c.size > d.index {
+		p.claims = append(p.claims, Claim{name, PeerLeaf{peer, d.index, c.size}})
+	} else {
+		p.ask(name, peer, d.index+1)
+	}
 }
 
 // sweepMillis is how much ledger time passes between two sweeps.
@@ -390,7 +468,7 @@ func (r *Relay) sweep(name entry.GenesisHash, l *relayLog) {
 				return false
 			}
 			for _, h := range other.following[by] {
-				if !h.settled {
+				if o := other.overrides[h.id]; !h.settled || o != nil && d.says(f.Ledger, h.id) != o.outcome {
 					return true
 				}
 			}
@@ -401,6 +479,9 @@ func (r *Relay) sweep(name entry.GenesisHash, l *relayLog) {
 		delete(l.decisions, id)
 		for _, f := range d.hold.here.Followers {
 			if other := r.logs[f.Ledger]; other != nil {
+				for id := range other.following[by] {
+					delete(other.overrides, id)
+				}
 				delete(other.following, by)
 			}
 		}

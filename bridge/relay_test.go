@@ -488,3 +488,81 @@ func TestARelayForgetsWhatIsOver(t *testing.T) {
 		t.Fatalf("%d things are kept for ever", held())
 	}
 }
+
+func TestALateDecisionBecomesAClaim(t *testing.T) {
+	for name, tc := range map[string]struct {
+		override, late entry.Outcome
+		claim          bool
+	}{
+		"voided, then posted": {entry.Voided, entry.Posted, true},
+		"posted, then voided": {entry.Posted, entry.Voided, true},
+		"voided, then voided": {entry.Voided, entry.Voided, false},
+		"posted, then posted": {entry.Posted, entry.Posted, false},
+	} {
+		p := newPair("aurelia", "borealis")
+		r := newRelayer(p.w)
+		if err := r.run(); err != nil {
+			t.Fatal(err)
+		}
+		p.place(t, 0)
+		r.read()
+		if n, err := r.act(1); n != 1 || err != nil { // the decider sees the follower
+			t.Fatal(n, err)
+		}
+		a, hold := p.w.ledgers[0], p.ids[0]
+		r.read()
+		decision := r.relay.Plan(Options{}).Resolves[0]
+		// The follower's treasuries lose patience, and the decision comes after all.
+		if err := a.submit(corridorEntry(a.Hash, p.decider, 9, entry.CorridorFreezes)); err != nil {
+			t.Fatal(err)
+		}
+		over := &entry.Override{Header: entry.Header{Ledger: a.Hash, ExpiryMillis: 1 << 50, Sequence: 10}, Peer: p.decider.Hash, Hold: hold, Outcome: tc.override,
+			Commitment: a.holds[hold].leg.ReturnCommitment}
+		if err := a.submit(over); err != nil {
+			t.Fatal(err)
+		}
+		if tc.late == entry.Posted {
+			if err := p.decider.submit(decision.Entry(1<<50, []entry.PeerProof{a.prove(decision.Peers[0].Index, decision.Peers[0].Size)})); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			p.w.now += 60_000
+			p.decider.tick()
+			void := Resolve{On: p.decider.Hash, Hold: p.id, Outcome: entry.Voided, Reason: entry.ReasonExpired, Commitment: p.decider.holds[p.id].leg.ReturnCommitment}
+			if err := p.decider.submit(void.Entry(1<<50, nil)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r = newRelayer(p.w) // it remembers nothing
+		r.read()
+		plan := r.relay.Plan(Options{})
+		if !tc.claim {
+			if len(plan.Observes)+len(plan.Resolves)+len(plan.Claims) != 0 {
+				t.Errorf("%s: %+v", name, plan)
+			}
+			continue
+		}
+		if len(plan.Observes) != 1 || len(plan.Claims) != 0 {
+			t.Fatalf("%s: %+v", name, plan)
+		}
+		if n, err := r.act(1); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		r.read()
+		if plan = r.relay.Plan(Options{}); len(plan.Claims) != 1 || len(plan.Observes) != 0 {
+			t.Fatalf("%s: %+v", name, plan)
+		}
+		c := plan.Claims[0]
+		proof := p.decider.prove(c.Leaf.Index, c.Leaf.Size)
+		if _, err := a.peerLeaf(c.Leaf.Ledger, &proof); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.submit(c.Entry(1<<50, &proof)); err != nil {
+			t.Fatal(err)
+		}
+		r.read()
+		if plan = r.relay.Plan(Options{}); len(plan.Observes)+len(plan.Resolves)+len(plan.Claims) != 0 {
+			t.Errorf("%s: booked, and still %+v", name, plan)
+		}
+	}
+}
