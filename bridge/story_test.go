@@ -167,7 +167,7 @@ func checkSettled(t *testing.T, w *world, payers []*payer, what string) {
 // TestNobodyLosesWhateverHappens drives payments of one to three hops under crashes, lost answers, dead ledgers, late clocks and forgetful
 // relayers, from seeds.
 func TestNobodyLosesWhateverHappens(t *testing.T) {
-	seeds := 150
+	seeds := 100
 	if testing.Short() {
 		seeds = 20
 	}
