@@ -20,7 +20,7 @@ A payment between ledgers settles on both sides or on neither, and no currency l
 payee when the payer's money is locked for it. One of the two ledgers decides, and the other follows its log. Nobody in between is trusted:
 not the provider, not whoever relays, and neither ledger with the other's money.`,
 	}
-	cmd.AddCommand(providerCommand(), inventoryCommand(), relayCommand(), quoteCommand(), payCommand(), statusCommand())
+	cmd.AddCommand(providerCommand(), inventoryCommand(), relayCommand(), quoteCommand(), payCommand(), statusCommand(), exportCommand(), importCommand(), overrideCommand())
 	return cmd
 }
 

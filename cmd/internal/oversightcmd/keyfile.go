@@ -105,3 +105,8 @@ func readKeyFile(path string, passphrase []byte) (zk.Scalar, error) {
 	}
 	return secret, nil
 }
+
+// ReadKeyFile opens a key file for a command of another group.
+func ReadKeyFile(path string, passphrase []byte) (zk.Scalar, error) {
+	return readKeyFile(path, passphrase)
+}
