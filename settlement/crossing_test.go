@@ -686,6 +686,50 @@ func TestFrozenCorridor(t *testing.T) {
 	replays(t, B)
 }
 
+// TestFreezeWithHoldsInEveryState: A freezes its corridor to B when its payer's
+// hold is not there yet, is there, is decided. B's own corridor is not frozen.
+func TestFreezeWithHoldsInEveryState(t *testing.T) {
+	for _, outcome := range []entry.Outcome{entry.Posted, entry.Voided} {
+		w := newWorld(t, 1)
+		A, B := w.A(), w.B
+		planned, decided := w.plan(smallClass), w.plan(largeClass)
+		planned.lockB(t)
+		decided.lock(t)
+		locked := w.plan(smallClass).lock(t)
+		decide := func(c *crossing) entry.ID {
+			if outcome == entry.Posted {
+				if A.State.LogSize() > B.State.Corridors(B.Now)[0].Size {
+					w.observe(t, B, A)
+				}
+				return c.decided(t, c.decision())
+			}
+			w.advance(max(c.here.Until, B.Now) - B.Now)
+			return c.decided(t, c.void())
+		}
+		early := decide(decided)
+		planned.ready(0)
+		w.accept(t, A, A.FreezeCorridor(B, true))
+		want := entry.CorridorFrozen
+		wantCode(t, A.Submit(planned.on[0])[0], want)                     // no new hold
+		wantCode(t, A.Submit(decided.follow(0, outcome, early))[0], want) // no resolution by B's word
+		late := decide(locked)                                            // B goes on, and A observes it
+		wantCode(t, A.Submit(locked.follow(0, outcome, late))[0], want)
+		if n := inFlight(t, A, B); n != smallClass+largeClass {
+			t.Errorf("%d in flight while frozen", n)
+		}
+		w.advance(max(planned.here.Until, B.Now) - B.Now)
+		w.accept(t, B, planned.void()) // the decider that nobody followed
+		w.accept(t, A, A.FreezeCorridor(B, false), A.Observe(B))
+		wantAccepted(t, A.Submit(decided.follow(0, outcome, early), locked.follow(0, outcome, late))...)
+		for b, peer := range map[*ledgertest.Bed]*ledgertest.Bed{A: B, B: A} {
+			if n := inFlight(t, b, peer); n != 0 || b.State.OpenHolds() != 0 {
+				t.Errorf("%s: %d in flight, %d open in the end", outcome, n, b.State.OpenHolds())
+			}
+			replays(t, b)
+		}
+	}
+}
+
 func TestStaleCorridorStillResolves(t *testing.T) {
 	c := newWorld(t, 1).plan(largeClass)
 	c.here.Until = c.B.Now + ledgertest.MaxExpiryMillis
