@@ -110,7 +110,7 @@ func TestMissingRuleIsCaught(t *testing.T) {
 		{"the decider posts without the follower's hold", PostsWithoutProof, hop("", honest), ProviderUnpaid},
 		{"the decider takes a hold that names another", ForeignHoldProves, hop("", lyingPayer), OneSide},
 		{"commitments are not compared", DeciderComparesNothing | FollowerComparesNothing, hop("", lyingPayer), ProviderUnpaid},
-		{"a hold is accepted without the one it names", AcceptedWithoutDecider, hop("", lyingPayer), NeverResolved},
+		{"a hold is accepted without the one it names", AcceptedWithoutDecider, hop("", func(c *Config) { c.LyingPayer, c.Expiry, c.Until = true, [2]uint8{1, 1}, 1 }), NeverResolved},
 		{"the follower ignores which hold was named", NamedHoldIgnored, hop("", lyingPayer), OneSide},
 		{"the follower voids on another hold's proof", OtherDecisionVoids, hop("", honest), ProviderUnpaid},
 		{"the follower posts on another hold's proof", OtherDecisionPosts, hop("", lyingLast), OneSide},

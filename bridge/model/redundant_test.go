@@ -27,6 +27,7 @@ func TestRuleThatAnotherBacksUp(t *testing.T) {
 		{"a stale corridor takes holds", StalePlaces, frozen, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			c.world.Without = c.without
 			r, err := Search(&bridge{c.world}, 4<<20)
 			if err != nil {
