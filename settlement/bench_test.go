@@ -96,3 +96,48 @@ func TestStrangersRegisterEntryIsRefusedBeforeItsRightsAreHashed(t *testing.T) {
 		t.Errorf("an unsigned entry costs %v, a signed one %v", unsigned, signed)
 	}
 }
+
+// BenchmarkDecisions asks what the sequencing goroutine spends on a block of
+// decisions to post, each with the proof of one follower's hold: the part of a
+// cross-border payment that no other goroutine can take over.
+func BenchmarkDecisions(b *testing.B) {
+	const n = 256
+	w := newWorld(b, 1)
+	A := w.A()
+	w.accept(b, A, A.Recognise(w.B, n*largeClass, smallClass, largeClass))
+	w.accept(b, w.B, w.B.Recognise(A, n*largeClass, smallClass, largeClass))
+	plans := make([]*crossing, n)
+	var onA, onB []any
+	for i := range plans {
+		plans[i] = w.plan(largeClass)
+		onB = append(onB, plans[i].onB)
+	}
+	settle := func(bed *ledgertest.Bed, all []any) {
+		for _, r := range bed.Submit(all...) {
+			if r.Status != settlement.Accepted {
+				b.Fatal(r.Refusal)
+			}
+		}
+	}
+	settle(w.B, onB)
+	w.observe(b, A, w.B)
+	for _, p := range plans {
+		onA = append(onA, p.ready(0))
+	}
+	settle(A, onA)
+	w.observe(b, w.B, A)
+	candidates := make([]*settlement.Candidate, n)
+	for i, p := range plans {
+		c, err := w.B.Admit(p.decision())
+		if err != nil {
+			b.Fatal(err)
+		}
+		candidates[i] = c
+	}
+	for b.Loop() {
+		if _, err := w.B.State.Sequence(candidates, w.B.Now, settlement.NewSettled(), nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/decision")
+}
