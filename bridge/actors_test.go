@@ -17,6 +17,7 @@ type provider struct {
 	records [][]byte
 	desk    *Desk
 	dead    bool
+	killed  bool // and not restarted yet
 }
 
 func newProvider(w *world, name string) *provider {
@@ -58,8 +59,11 @@ func (p *provider) look() {
 
 func (p *provider) add(record []byte, err error) error {
 	if err == nil && record != nil {
-		p.records = append(p.records, record)
-		err = p.desk.Add(record)
+		if err = p.world.journal(&p.records, record); err == nil {
+			err = p.desk.Add(record)
+		} else {
+			p.killed = true
+		}
 	}
 	return err
 }
@@ -71,7 +75,7 @@ func (p *provider) clock(decider entry.GenesisHash) Clock {
 var errDead = errors.New("no answer")
 
 func (p *provider) quote(b []byte) ([]byte, error) {
-	if p.dead {
+	if p.dead || p.killed {
 		return nil, errDead
 	}
 	req, err := ParseRequest(b)
@@ -88,7 +92,7 @@ func (p *provider) quote(b []byte) ([]byte, error) {
 
 // handle answers an acceptance or a proceed message.
 func (p *provider) handle(b []byte) ([]byte, error) {
-	if p.dead {
+	if p.dead || p.killed {
 		return nil, errDead
 	}
 	p.look()
@@ -218,8 +222,9 @@ func (p *payer) restart() { p.pay = must(ReplayPayment(p.records)) }
 
 func (p *payer) add(record []byte, err error) error {
 	if err == nil && record != nil {
-		p.records = append(p.records, record)
-		err = p.pay.Add(record)
+		if err = p.world.journal(&p.records, record); err == nil {
+			err = p.pay.Add(record)
+		}
 	}
 	return err
 }
@@ -311,7 +316,9 @@ func (p *payer) step(lost bool) error {
 	}
 	switch todo.Step {
 	case StepQuote:
-		if err := p.choose(); err != nil {
+		if err := p.choose(); errors.Is(err, errKilled) {
+			return err
+		} else if err != nil {
 			return p.add(p.pay.GiveUp(NoQuote))
 		}
 	case StepReserve:
@@ -332,7 +339,9 @@ func (p *payer) step(lost bool) error {
 		if err != nil {
 			return err
 		}
-		if err := p.add(p.pay.Covered(m, d, p.clock())); err != nil {
+		if err := p.add(p.pay.Covered(m, d, p.clock())); errors.Is(err, errKilled) {
+			return err
+		} else if err != nil {
 			return refused(err)
 		}
 	case StepProceed:

@@ -146,6 +146,7 @@ func TestFalseQuotesAreRefused(t *testing.T) {
 		"rate over zero":   {func(q *Quote) { q.Mid.Den = 0 }, Malformed},
 		"spread of all":    {func(q *Quote) { q.SpreadBasisPoints = 10_000 }, Malformed},
 		"no hold":          {func(q *Quote) { q.HoldMillis = 0 }, Malformed},
+		"never expires":    {func(q *Quote) { q.ExpiryMillis = 1 << 63 }, Malformed},
 		"hold for ever":    {func(q *Quote) { q.HoldMillis = MaxHoldMillis + 1 }, Malformed},
 		"class too small":  {func(q *Quote) { q.ToClass = 199_999 }, SizeClassMissing},
 		"local class":      {func(q *Quote) { q.FromClass = entry.LocalSizeClass }, SizeClassMissing},

@@ -11,6 +11,9 @@ import (
 // MaxHoldMillis bounds how long a quote may keep money waiting: 31 days.
 const MaxHoldMillis = 31 * 24 * 60 * 60 * 1000
 
+// maxMillis is the last millisecond of the year 9999: sums of times below it do not overflow.
+const maxMillis = 253402300799999
+
 // Quote is a provider's signed answer to a request. It may be used once, before it expires.
 type Quote struct {
 	Request                  ID
@@ -79,6 +82,8 @@ func (q *Quote) Validate() error {
 		return Refuse(AmountZero, "a quote of %d for %d", q.PayeeAmount, q.PayerAmount)
 	case q.Mid.Num == 0 || q.Mid.Den == 0 || q.SpreadBasisPoints >= basisPoints:
 		return Refuse(Malformed, "rate %d/%d with a spread of %d basis points", q.Mid.Num, q.Mid.Den, q.SpreadBasisPoints)
+	case q.ExpiryMillis > maxMillis:
+		return Refuse(Malformed, "expiry %d", q.ExpiryMillis)
 	case q.HoldMillis == 0 || q.HoldMillis > MaxHoldMillis:
 		return Refuse(Malformed, "a hold of %d ms, want 1 to %d", q.HoldMillis, uint64(MaxHoldMillis))
 	case uint64(q.PayerAmount) > q.FromClass || uint64(q.PayeeAmount) > q.ToClass || q.FromClass == entry.LocalSizeClass || q.ToClass == entry.LocalSizeClass:

@@ -566,3 +566,31 @@ func TestALateDecisionBecomesAClaim(t *testing.T) {
 		}
 	}
 }
+
+// Whatever a log holds, a relay refuses it by name or plans with it.
+func FuzzRelayLeaf(f *testing.F) {
+	p := newPair("aurelia", "borealis")
+	r := newRelayer(p.w)
+	if err := r.run(); err != nil {
+		f.Fatal(err)
+	}
+	p.place(f, 0)
+	for _, l := range p.w.ledgers {
+		for _, leaf := range l.leaves {
+			f.Add(leaf)
+		}
+	}
+	f.Fuzz(func(t *testing.T, leaf []byte) {
+		r := newRelayer(p.w)
+		r.read()
+		for _, l := range p.w.ledgers {
+			if err := r.relay.Add(l.Hash, l.size(), leaf); err != nil && CodeOf(err) == "" && entry.CodeOf(err) == "" {
+				t.Fatalf("refused without a name: %v", err)
+			}
+		}
+		one, two := r.relay.Plan(Options{NowMillis: 1, Fresh: true}), r.relay.Plan(Options{NowMillis: 1, Fresh: true})
+		if !reflect.DeepEqual(one, two) {
+			t.Fatal("the same logs give two plans")
+		}
+	})
+}

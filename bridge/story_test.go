@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -28,14 +29,20 @@ func stage(payment string, fixed Fixed, amount zk.Amount, names ...string) (*wor
 func play(t *testing.T, w *world, p *payer, providers []*provider, r *relayer) {
 	t.Helper()
 	for range 300 {
-		if err := p.step(false); err != nil {
+		if err := p.step(false); errors.Is(err, errKilled) {
+			p.restart()
+		} else if err != nil {
 			t.Fatal(err)
 		}
 		for _, x := range providers {
-			if !x.dead {
-				if err := x.work(); err != nil {
+			if !x.dead && !x.killed {
+				if err := x.work(); err != nil && !errors.Is(err, errKilled) {
 					t.Fatal(err)
 				}
+			}
+			if x.killed {
+				x.killed = false
+				x.restart()
 			}
 		}
 		if err := r.run(); err != nil {
@@ -76,6 +83,47 @@ func TestAPaymentSettlesOnEveryLedger(t *testing.T) {
 				if w.ledgers[i].owns(x.name) <= 1_000_000 || w.ledgers[i+1].owns(x.name) >= 1_000_000 {
 					t.Fatalf("provider %d is not paid", i)
 				}
+			}
+		}
+	}
+}
+
+// TestKilledAfterEveryRecord kills whoever writes the n-th journal record, between the record and what it is for, for every n: the payment ends as
+// it would have, with the same number of holds.
+func TestKilledAfterEveryRecord(t *testing.T) {
+	for hops := 1; hops <= 3; hops++ {
+		names := []string{"aurelia", "borealis", "cordelia", "dorado"}[:hops+1]
+		for n := 1; ; n++ {
+			w, p, providers := stage("payer", FixedPayee, 20_000, names...)
+			w.killAt = n
+			play(t, w, p, providers, newRelayer(w))
+			for _, x := range providers {
+				if err := x.work(); err != nil && !errors.Is(err, errKilled) {
+					t.Fatal(err)
+				}
+				if x.killed {
+					x.restart()
+				}
+			}
+			if p.pay.Stage != PayPosted {
+				t.Fatalf("%d hops, killed at record %d: %s %s", hops, n, p.pay.Stage, p.pay.GaveUp)
+			}
+			checkSettled(t, w, []*payer{p}, fmt.Sprintf("killed at record %d", n))
+			for _, l := range w.ledgers {
+				if len(l.holds) != 1 {
+					t.Fatalf("%d hops, killed at record %d: %d holds on %s", hops, n, len(l.holds), l.Name)
+				}
+			}
+			for _, x := range providers {
+				if len(x.desk.Unfinished()) != 0 {
+					t.Fatalf("%d hops, killed at record %d: %s is not done", hops, n, x.name)
+				}
+			}
+			if w.written < n {
+				if n < 10 {
+					t.Fatalf("only %d records", w.written)
+				}
+				break
 			}
 		}
 	}
