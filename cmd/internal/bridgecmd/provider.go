@@ -22,7 +22,8 @@ import (
 // account is a ledger of a provider, with its wallet there; a ledger that is only read has none.
 type account struct {
 	*ledger
-	mu     sync.Mutex // guards wallet, which serves one caller at a time
+	peers  map[entry.GenesisHash]bool // of every corridor that was ever seen here; guarded by the provider's mu
+	mu     sync.Mutex                 // guards wallet, which serves one caller at a time
 	wallet *walletcmd.Wallet
 }
 
@@ -478,10 +479,11 @@ func (p *provider) corridors(ctx context.Context) {
 			cancel()
 		}
 		p.mu.Lock()
-		for _, peer := range p.accounts {
-			if peer != a {
-				p.desk.SetCorridor(bridge.Corridor{On: a.hash, Peer: peer.hash}, usable[peer.hash])
-			}
+		for _, c := range open {
+			a.peers[c.Peer] = true // also one that this provider has no address of: its holds may follow the same decision
+		}
+		for peer := range a.peers {
+			p.desk.SetCorridor(bridge.Corridor{On: a.hash, Peer: peer}, usable[peer])
 		}
 		p.mu.Unlock()
 	}

@@ -225,7 +225,7 @@ func (p *provider) openAccounts(ctx context.Context, flags []ledgerFlag, secret 
 				return cli.Usagef("ledgers %s and %s are the same, or have one name", other.name, l.name)
 			}
 		}
-		a := &account{ledger: l}
+		a := &account{ledger: l, peers: map[entry.GenesisHash]bool{}}
 		p.accounts = append(p.accounts, a)
 		p.byHash[l.hash] = a
 		if f.wallet == "" {

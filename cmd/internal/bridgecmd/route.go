@@ -224,6 +224,10 @@ func ask(ctx context.Context, o *bridge.Order, sellers []*seller) (*quoted, erro
 				candidates = others(candidates, next)
 			}
 		}
+		if candidates = serving(candidates, o.Route[hop], o.Route[hop+1]); len(candidates) == 0 {
+			return nil, bridge.Refuse(bridge.NoQuote, "no provider offers asset %d of ledger %s for asset %d of ledger %s", o.Route[hop+1].Asset, o.Route[hop+1].Ledger,
+				o.Route[hop].Asset, o.Route[hop].Ledger)
+		}
 		req := o.Request(hop, amount, payee)
 		bids, err := askHop(ctx, req, o.Route[hop].Decimals, o.Route[hop+1].Decimals, candidates)
 		q.bids[hop] = bids
@@ -239,6 +243,17 @@ func others(all []*seller, without *seller) []*seller {
 	return slices.DeleteFunc(slices.Clone(all), func(s *seller) bool { return s == without })
 }
 
+// serving keeps the providers that offer the pair.
+func serving(all []*seller, from, to bridge.Stop) []*seller {
+	return slices.DeleteFunc(slices.Clone(all), func(s *seller) bool {
+		return !slices.ContainsFunc(s.offers.Pairs, func(p rpc.Pair) bool { return covers(p, from, to) })
+	})
+}
+
+func covers(p rpc.Pair, from, to bridge.Stop) bool {
+	return p.FromLedger == from.Ledger && p.FromAsset == from.Asset && p.ToLedger == to.Ledger && p.ToAsset == to.Asset
+}
+
 // bestOffer finds the provider that gives most for the payer's money between two stops, by its offer.
 func bestOffer(sellers []*seller, from, to bridge.Stop) (*seller, bridge.Address, error) {
 	var best *seller
@@ -246,7 +261,7 @@ func bestOffer(sellers []*seller, from, to bridge.Stop) (*seller, bridge.Address
 	var top *big.Rat
 	for _, s := range sellers {
 		for _, p := range s.offers.Pairs {
-			if p.FromLedger != from.Ledger || p.FromAsset != from.Asset || p.ToLedger != to.Ledger || p.ToAsset != to.Asset {
+			if !covers(p, from, to) {
 				continue
 			}
 			rate := new(big.Rat).SetFrac(new(big.Int).SetUint64(p.Mid.Num), new(big.Int).SetUint64(p.Mid.Den))
