@@ -9,7 +9,7 @@
 // payments, attestors decide escrows, treasuries freeze and thaw, two relayers
 // race. Stores crash, tear and forget; clocks of the ledgers drift, jump and
 // fall back; messages are lost, repeated, delayed and reordered; ledgers and
-// witnesses are cut off; relayers lie; payers place two holds, or the wrong
+// witnesses are cut off; an operator censors decisions; relayers lie; payers place two holds, or the wrong
 // one, or none; providers place the wrong hold, or none; a log signs a fork.
 //
 // The model (book) reads the logs alone, with plain tables and its own idea of

@@ -46,6 +46,7 @@ type ledger struct {
 	final    proof.Head   // newest head that the witnesses cosigned
 	note     []byte       // its checkpoint
 	blind    int          // witnesses are away until this tick
+	censors  int          // the operator drops resolutions until this tick
 	promised map[entry.ID]uint64
 
 	wallets []*wallet

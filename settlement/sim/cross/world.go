@@ -272,6 +272,12 @@ func (w *world) deliver() {
 		if w.failure != nil {
 			return
 		}
+		if !w.calm && w.tick < m.to.censors {
+			if kind, err := entry.KindOf(m.leaf); err == nil && kind == entry.KindResolve {
+				w.report.Other["censored decision"]++
+				continue
+			}
+		}
 		m.to.receive(m)
 	}
 }
@@ -317,6 +323,9 @@ func (w *world) faults() {
 		if w.tick >= l.blind && w.rand.Chance(0.03) {
 			w.report.Other["witnesses away"]++
 			l.blind = w.tick + 1 + w.rand.IntN(10)
+		}
+		if w.tick >= l.censors && w.rand.Chance(0.02) { // its operator lets nothing be decided for a while
+			l.censors = w.tick + 1 + w.rand.IntN(15)
 		}
 		for _, peer := range w.ledgers {
 			if l.hash.String() < peer.hash.String() && w.rand.Chance(0.03) {
