@@ -266,6 +266,24 @@ func both(a, b entry.GenesisHash) []entry.Follower {
 	return []entry.Follower{{Ledger: a}, {Ledger: b}}
 }
 
+func TestHoldsOfOtherLedgersHaveNoAttestors(t *testing.T) {
+	c := newWorld(t, 1).plan(largeClass).lock(t)
+	key, _ := c.B.Key()
+	for b, id := range map[*ledgertest.Bed]entry.HoldID{c.B: c.b, c.A(): c.ids[0]} {
+		for _, x := range []struct {
+			what entry.Entry
+			code entry.Code
+		}{
+			{b.Attest(id, entry.Attests, 0, key, entry.StatementDelivery, waybill), entry.AttestorUnknown},
+			{b.Challenge(id, key), entry.ChallengeInvalid},
+			{b.Amend(id, b.Now+1000, key, key), entry.AttestorUnknown},
+			{b.Release(id, key), entry.OutcomeInvalid},
+		} {
+			wantCode(t, b.Submit(x.what)[0], x.code)
+		}
+	}
+}
+
 func TestCapHoldsWhateverRacesForIt(t *testing.T) {
 	w := newWorld(t, 1)
 	var all []any
