@@ -372,19 +372,20 @@ func (p *provider) resume(ctx context.Context) {
 	p.mu.Lock()
 	deals := p.desk.Unfinished()
 	p.mu.Unlock()
-	for _, deal := range deals {
-		if deal.Stage != bridge.StagePlaced && deal.Work() != nil {
-			if _, err := p.start(deal.ID); err != nil && ctx.Err() == nil {
-				p.log.Warn("a deal cannot go on", "quote", deal.ID, "error", err)
-			}
-		}
-	}
+	// The ledgers are read first: a desk that does not know its stock quotes nothing, and a hold in the making keeps the wallet busy.
 	for _, a := range p.accounts {
 		if a.wallet == nil {
 			continue
 		}
 		if err := p.follow(ctx, a, deals); err != nil && ctx.Err() == nil {
 			p.log.Warn("a ledger cannot be read", "ledger", a.name, "error", err)
+		}
+	}
+	for _, deal := range deals {
+		if deal.Stage != bridge.StagePlaced && deal.Work() != nil {
+			if _, err := p.start(deal.ID); err != nil && ctx.Err() == nil {
+				p.log.Warn("a deal cannot go on", "quote", deal.ID, "error", err)
+			}
 		}
 	}
 }

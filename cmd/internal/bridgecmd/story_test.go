@@ -24,6 +24,7 @@ type pair struct {
 	a, b         *nation
 	payer, payee string
 	provider     string // URL
+	providerPort int
 }
 
 const testRates = `from,to,numerator,denominator,spread_bp,minimum,maximum,hold_seconds,quote_seconds

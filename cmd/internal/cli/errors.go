@@ -41,6 +41,12 @@ func fromConnect(err error) (Code, string, bool) {
 	if detail := detailOf(wire); detail != nil {
 		return codeOfName(detail.GetCode()), detail.GetCode(), true
 	}
+	if !connect.IsWireError(err) { // made here: the connection broke, perhaps because a process at the other end died
+		switch wire.Code() {
+		case connect.CodeCanceled, connect.CodeUnknown, connect.CodeInternal, connect.CodeAborted:
+			return Unavailable, "", true
+		}
+	}
 	switch wire.Code() {
 	case connect.CodeUnavailable, connect.CodeDeadlineExceeded, connect.CodeResourceExhausted:
 		return Unavailable, "", true
