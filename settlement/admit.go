@@ -152,7 +152,7 @@ func (s *State) admitBody(c *Candidate, now uint64, anchors Anchors) (err error)
 			return err
 		}
 		return s.registry.checkRegister(e)
-	case *entry.Freeze, *entry.Programme, *entry.Oversight, *entry.Document, *entry.Corridor, *entry.Override:
+	case *entry.Freeze, *entry.Programme, *entry.Oversight, *entry.Document, *entry.Corridor, *entry.Override, *entry.Close:
 		// Proofs of possession are part of decoding; the rest depends on the
 		// order of entries.
 		return nil

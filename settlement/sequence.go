@@ -183,6 +183,7 @@ func (d *draft) accept(c *Candidate) error {
 		d.block.Nullifiers = append(d.block.Nullifiers, SpentNullifier{key, index})
 	}
 	d.block.Entries = append(d.block.Entries, c.Leaf)
+	d.next.entries[c.Entry.Kind()]++
 	d.block.Segments = append(d.block.Segments, c.Segments...)
 	if c.Entry.Kind().Privileged() {
 		d.here.AddSequence(head.Sequence, Prior{ID: c.ID, EntryIndex: index, Height: d.block.Height})
@@ -255,6 +256,8 @@ func (d *draft) apply(c *Candidate) error {
 		return d.ownCorridors().evidence(e)
 	case *entry.Resolve, *entry.Attest, *entry.Amend, *entry.Override:
 		return d.decide(c)
+	case *entry.Close:
+		return d.closeDay(e)
 	default:
 		return entry.Refuse(entry.UnknownKind, "%s", c.Entry.Kind())
 	}
@@ -457,6 +460,7 @@ func (d *draft) finish(parallel Parallel) (*State, *Block, error) {
 	}
 	block.Anchor = next.Anchor()
 	block.Entries = append(block.Entries, entry.Encode(next.Entry()))
+	next.entries[entry.KindState]++
 	next.log = from.log.With(block.Entries...)
 	block.Root = next.log.Root()
 	// Copies: a pointer into the draft would keep it alive, with the state

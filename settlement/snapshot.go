@@ -13,7 +13,7 @@ import (
 )
 
 // snapshotVersion is the first byte of a snapshot.
-const snapshotVersion = 2
+const snapshotVersion = 3
 
 // ErrSnapshot says that bytes are not the snapshot of a state of this ledger.
 // The caller replays from an earlier point instead.
@@ -62,7 +62,10 @@ func (s *State) Marshal() []byte {
 	out = put64(out, s.nextSequence)
 	out = binary.BigEndian.AppendUint32(out, uint32(s.holds.len()))
 	s.holds.each(func(h *hold) { out = h.append(out) })
-	return s.corridors.append(out)
+	out = s.corridors.append(out)
+	out = append(binary.BigEndian.AppendUint32(out, uint32(s.day.Date)), byte(s.day.Action))
+	out = append(append(put64(out, s.day.Size), s.day.Root[:]...), s.day.Balance[:]...)
+	return put64(out, s.entries[1:]...)
 }
 
 // append gives a hold's bytes: what its leg says, and what was said about it.
@@ -157,6 +160,7 @@ func unmarshal(genesis *entry.Genesis, snapshot []byte) (*State, error) {
 	s.nextSequence = r.u64()
 	s.readHolds(r)
 	s.corridors = readCorridors(r)
+	s.readDay(r)
 	if r.err == nil {
 		r.err = s.checkInFlight()
 	}
@@ -237,6 +241,20 @@ func (s *State) readHolds(r *snapshotReader) {
 			}
 		}
 		s.holds = s.holds.put(h)
+	}
+}
+
+// readDay reads the business day and the number of entries of each kind, which
+// must come to the size of the log.
+func (s *State) readDay(r *snapshotReader) {
+	s.day = Day{Date: entry.BusinessDate(r.u32()), Action: entry.CloseAction(r.bytes1()), Size: r.u64(), Root: r.hash(), Balance: r.hash()}
+	sum := uint64(0)
+	for kind := range s.entries[1:] {
+		s.entries[kind+1] = r.u64()
+		sum += s.entries[kind+1]
+	}
+	if r.err == nil && (s.day.Action > entry.DayCloses || sum != s.log.Size) {
+		r.err = fmt.Errorf("business day in state %d, %d entries by kind in a log of %d", s.day.Action, sum, s.log.Size)
 	}
 }
 

@@ -40,6 +40,9 @@ type State struct {
 	holds         holdSet    // open holds; versions share what they have in common
 	corridors     *corridors // shared like the registry
 	corridorsHash [32]byte
+
+	day     Day
+	entries [kinds]uint64 // in the log, by kind
 }
 
 // rulebook is what genesis fixes for ever, with hashes computed once.
@@ -72,6 +75,7 @@ func Begin(genesis *entry.Genesis) (*State, *Block, error) {
 		nextSequence:   1,
 		corridors:      newCorridors(),
 	}
+	s.entries[entry.KindGenesis], s.entries[entry.KindState] = 1, 1
 	s.corridorsHash = s.corridors.hash()
 	s.registryRoot, s.readersRoot = s.registry.root(), s.programmes.root()
 	for _, a := range genesis.Assets {

@@ -47,6 +47,8 @@ func Describe(e Entry, g *Genesis) []string {
 		describeCorridor(line, e)
 	case *Override:
 		describeOverride(line, e)
+	case *Close:
+		describeClose(line, e)
 	case *Observe:
 		line("Record that ledger %s had %d log entries with the root %x.", e.Peer, e.Size, e.Root)
 		for _, n := range e.Rotations {

@@ -42,12 +42,13 @@ const (
 	KindObserve   Kind = 15
 	KindEvidence  Kind = 16
 	KindOverride  Kind = 17
+	KindClose     Kind = 18
 )
 
 var kindNames = [...]string{KindGenesis: "genesis", KindState: "state", KindTransfer: "transfer", KindIssue: "issue", KindRedeem: "redeem",
 	KindRegister: "register", KindFreeze: "freeze", KindProgramme: "programme", KindOversight: "oversight",
 	KindResolve: "resolve", KindAttest: "attest", KindAmend: "amend", KindDocument: "document", KindCorridor: "corridor", KindObserve: "observe",
-	KindEvidence: "evidence", KindOverride: "override"}
+	KindEvidence: "evidence", KindOverride: "override", KindClose: "close"}
 
 // String gives the kind's name in the SPEC.
 func (k Kind) String() string {
@@ -59,7 +60,7 @@ func (k Kind) String() string {
 
 // Privileged tells whether the kind needs the policy's signatures.
 func (k Kind) Privileged() bool {
-	return k >= KindIssue && k <= KindOversight || k == KindDocument || k == KindCorridor || k == KindOverride
+	return k >= KindIssue && k <= KindOversight || k == KindDocument || k == KindCorridor || k == KindOverride || k == KindClose
 }
 
 // ID names an entry: SHA-256("comity/txid/v1" || E). Proofs, anchors and signatures are not part of it.
@@ -86,7 +87,7 @@ type GenesisHash [32]byte
 func (h GenesisHash) String() string { return hex.EncodeToString(h[:]) }
 
 // An Entry is one leaf of the log: a *Genesis, *State, *Transaction, *Register, *Freeze, *Programme, *Oversight, *Resolve,
-// *Attest, *Amend, *Document, *Corridor, *Observe, *Evidence or *Override.
+// *Attest, *Amend, *Document, *Corridor, *Observe, *Evidence, *Override or *Close.
 type Entry interface {
 	// Kind is the entry's second byte.
 	Kind() Kind
@@ -183,8 +184,10 @@ func Decode(b []byte) (Entry, error) {
 		return decodeAdmin(b, &Observe{})
 	case KindEvidence:
 		return decodeAdmin(b, &Evidence{})
-	default:
+	case KindOverride:
 		return decodeAdmin(b, &Override{})
+	default:
+		return decodeAdmin(b, &Close{})
 	}
 }
 
@@ -200,7 +203,7 @@ func KindOf(b []byte) (Kind, error) {
 		return 0, Refuse(UnsupportedVersion, "version %d, this ledger speaks %d", b[0], Version)
 	}
 	k := Kind(b[1])
-	if k < KindGenesis || k > KindOverride {
+	if k < KindGenesis || k > KindClose {
 		return 0, Refuse(UnknownKind, "kind %d", b[1])
 	}
 	return k, nil

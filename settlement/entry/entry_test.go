@@ -65,7 +65,7 @@ func TestUnknownVersionAndKindAreRefused(t *testing.T) {
 		at   int
 		to   byte
 		want Code
-	}{{0, 0, UnsupportedVersion}, {0, 2, UnsupportedVersion}, {1, 0, UnknownKind}, {1, 18, UnknownKind}, {1, 255, UnknownKind}} {
+	}{{0, 0, UnsupportedVersion}, {0, 2, UnsupportedVersion}, {1, 0, UnknownKind}, {1, 19, UnknownKind}, {1, 255, UnknownKind}} {
 		bad := slices.Clone(b)
 		bad[c.at] = c.to
 		_, err := Decode(bad)

@@ -183,6 +183,9 @@ func entriesFixture(t testing.TB) map[string]Entry {
 			PolicyHash: g.Policy.Hash(), CircuitsHash: g.CircuitsHash(), Nullifiers: 12, NextSequence: 3, Supply: []Supply{{1, 5, 3}, {2, 0, 0}}},
 	}
 	maps.Copy(out, bridgeFixture(t, g))
+	out["day opens"] = &Close{Header: h, Date: 20260131, Action: DayOpens}
+	out["day cut-off"] = &Close{Header: h, Date: 20260131, Action: DayCutOff}
+	out["day closes"] = &Close{Header: h, Date: 20260131, Action: DayCloses, Size: 4711, Root: Digest([]byte("log root")), Balance: Digest([]byte("trial balance"))}
 	for name, e := range out {
 		if e.Kind().Privileged() && name != "issue" {
 			signFixture(t, g, e, "signer 0", "signer 1")

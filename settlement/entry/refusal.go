@@ -83,6 +83,12 @@ const (
 	RotationInvalid       Code = "rotation_invalid"
 	EvidenceInvalid       Code = "evidence_invalid"
 	OverrideInvalid       Code = "override_invalid"
+	DayDateInvalid        Code = "day_date_invalid"
+	DayOpenAlready        Code = "day_open_already"
+	DayNotOpen            Code = "day_not_open"
+	DayCutOffAlready      Code = "day_cut_off_already"
+	DayNotCutOff          Code = "day_not_cut_off"
+	TrialBalanceDiffers   Code = "trial_balance_differs"
 	TryLater              Code = "try_later"
 )
 
@@ -166,6 +172,12 @@ var meanings = []Meaning{
 	{RotationInvalid, "a log key rotation is out of order, or not signed by the key before and the new one"},
 	{EvidenceInvalid, "the evidence does not show what it says"},
 	{OverrideInvalid, "the hold cannot be overridden so, or the peer's treasury or oversight did not sign"},
+	{DayDateInvalid, "the business date is no day of the calendar, not later than the last day, or not that of the open day"},
+	{DayOpenAlready, "the business day before is not closed"},
+	{DayNotOpen, "no business day is open"},
+	{DayCutOffAlready, "the business day had its cut-off before"},
+	{DayNotCutOff, "the business day had no cut-off yet"},
+	{TrialBalanceDiffers, "the close names another log size, root or trial balance than those of the block before the cut-off"},
 	{TryLater, "the ledger is busy or has no quorum of witnesses: nothing was decided, send the same bytes again"},
 }
 
