@@ -314,8 +314,11 @@ func (g *gauges) RegisterCallback(f metric.Callback, _ ...metric.Observable) (me
 func (c collected) ObserveInt64(i metric.Int64Observable, v int64, options ...metric.ObserveOption) {
 	if g, ok := i.(gauge); ok {
 		set := metric.NewObserveConfig(options).Attributes()
-		peer, _ := set.Value("name")
-		c.got[g.name+" "+peer.AsString()] = v
+		which, ok := set.Value("name")
+		if !ok {
+			which, _ = set.Value("condition")
+		}
+		c.got[g.name+" "+which.AsString()] = v
 	}
 }
 
@@ -332,7 +335,7 @@ func TestHoldsAndCorridorsAreMeasured(t *testing.T) {
 	}
 	peer := " " + c.peer.Genesis.Name
 	got := measure()
-	for name, want := range map[string]int64{"comity.holds.open ": 1, "comity.corridor.in_flight" + peer: classSmall, "comity.corridor.cap" + peer: corridorAt, "comity.corridor.state" + peer: 0,
+	for name, want := range map[string]int64{"comity.holds.open decided_there": 1, "comity.holds.open attested": 0, "comity.corridor.in_flight" + peer: classSmall, "comity.corridor.cap" + peer: corridorAt, "comity.corridor.state" + peer: 0,
 		"comity.corridor.observed" + peer: 0, "comity.corridor.claims" + peer: 0} {
 		if v, ok := got[name]; !ok || v != want {
 			t.Errorf("%s is %d (%t), want %d", name, v, ok, want)

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/settlement/journal"
@@ -107,6 +109,9 @@ type Node struct {
 	expiry  atomic.Uint64                    // greatest expiry seen in a submission, for MayExpire
 	final   atomic.Uint64                    // size of the newest cosigned checkpoint
 	stages  stages
+	pulses  pulses
+
+	measures *measures
 
 	proving  chan *task
 	proven   chan *task
@@ -126,7 +131,10 @@ type Node struct {
 // task is a submission on its way through the node.
 type task struct {
 	candidate *settlement.Candidate
-	bytes     int          // of the entry and its segments
+	bytes     int       // of the entry and its segments
+	began     time.Time // when it was taken in
+	admitted  time.Time
+	journey   *journey     // nil unless its call is traced
 	answer    chan outcome // holds one
 }
 
@@ -155,6 +163,9 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		cfg: cfg, genesis: state.Genesis(), seq: seq, began: cfg.Now(),
 		proving: make(chan *task, cfg.Limits.Waiting), proven: make(chan *task, cfg.Limits.Waiting),
 		durable: newBell(), finality: newBell(), down: make(chan struct{}), ended: make(chan struct{}),
+	}
+	if n.measures, err = newMeasures(meter(), state, seq.Epoch()); err != nil {
+		return nil, err
 	}
 	n.state.Store(state)
 	n.anchors.store = cfg.Store
@@ -308,18 +319,27 @@ func (n *Node) Submit(ctx context.Context, leaf []byte, segments [][]byte) (sett
 		size += len(segment)
 	}
 	waiting, bytes := n.waiting.Add(1), n.bytes.Add(int64(size))
+	ctx, j := n.begin(ctx)
+	if waiting == 1 {
+		n.pulses.asked.Store(ticks())
+	}
 	if waiting > int64(n.cfg.Limits.Waiting) || bytes > n.cfg.Limits.WaitingBytes {
 		n.leave(size)
-		return settlement.Result{}, entry.Refuse(entry.TryLater, "%d entries of %d bytes are waiting; try again in %v", waiting-1, bytes-int64(size), n.hint())
+		err := entry.Refuse(entry.TryLater, "%d entries of %d bytes are waiting; try again in %v", waiting-1, bytes-int64(size), n.hint())
+		n.dismissed(j, leaf, settlement.Result{}, err)
+		return settlement.Result{}, err
 	}
 	start := time.Now()
 	t, result, err := n.admit(ctx, leaf, segments)
-	n.stages.admitting.Add(int64(time.Since(start)))
+	end := time.Now()
+	n.stages.admitting.Add(int64(end.Sub(start)))
+	n.measures.stage(j, "ledger.admit", start, end, trace.SpanContext{})
 	if t == nil {
 		n.leave(size)
+		n.dismissed(j, leaf, result, err)
 		return result, err
 	}
-	t.bytes = size
+	t.bytes, t.began, t.admitted, t.journey = size, start, end, j
 	n.proving <- t // never blocks: it has room for every waiting entry
 	// From here on the stages own the task and count it out.
 	select {
@@ -383,7 +403,9 @@ func (n *Node) admit(ctx context.Context, leaf []byte, segments [][]byte) (*task
 	raise(&n.expiry, sub.Entry.Head().ExpiryMillis)
 	// What is settled already is answered before anybody pays for its proof: a repeat, or another spend of a spent note. Absent
 	// nullifiers cost a look into memory each.
+	asked := time.Now()
 	settled, err := settlement.LookUp(ctx, n.cfg.Store, []*settlement.Submission{sub})
+	n.measures.store.Record(ctx, time.Since(asked).Seconds(), n.measures.lookingUp...)
 	if err != nil {
 		return nil, settlement.Result{}, fmt.Errorf("look an entry up: %w", err)
 	}
@@ -412,6 +434,8 @@ func (n *Node) resolve(ctx context.Context, sub *settlement.Submission, refusal 
 
 // reply answers a task and counts it out.
 func (n *Node) reply(t *task, r settlement.Result, err error) {
+	n.pulses.answered.Store(ticks())
+	n.told(t, r, err)
 	t.answer <- outcome{r, err}
 	n.leave(t.bytes)
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+
 	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/settlement/journal"
@@ -170,6 +172,8 @@ func (n *Node) LatestCheckpoint(context.Context) ([]byte, error) {
 // Receipt waits until a cosigned checkpoint covers the entry at index, and returns its receipt. An index beyond the log is
 // settlement.ErrNotFound.
 func (n *Node) Receipt(ctx context.Context, index uint64) ([]byte, error) {
+	ctx, end := n.span(ctx, "ledger.receipt", attribute.Int64("entry.index", int64(index)))
+	defer end()
 	leaf, _, err := n.cfg.Store.Entry(ctx, index)
 	if err != nil {
 		return nil, err

@@ -29,6 +29,7 @@ func (n *Node) prove() {
 		if batch == nil {
 			return
 		}
+		n.pulses.prove.begin()
 		start := time.Now()
 		candidates := make([]*settlement.Candidate, len(batch))
 		for i, t := range batch {
@@ -38,6 +39,7 @@ func (n *Node) prove() {
 		n.stages.proving.Add(int64(time.Since(start)))
 		n.stages.proofs.Add(uint64(legs))
 		n.stages.batches.Add(1)
+		n.measures.proved(batch, refusals, legs, start)
 		for i, t := range batch {
 			if refusals[i] == nil {
 				n.proven <- t // never blocks: it has room for every waiting entry
@@ -47,6 +49,7 @@ func (n *Node) prove() {
 			result, err := n.resolve(n.ctx, t.candidate.Submission, refusals[i])
 			n.reply(t, result, err)
 		}
+		n.pulses.prove.end()
 	}
 }
 
@@ -134,16 +137,21 @@ func (n *Node) step(batch []*task) error {
 	for i, t := range batch {
 		candidates[i] = t.candidate
 	}
+	defer n.pulses.sequence.end()
 	for attempt := 0; ; attempt++ {
+		n.pulses.sequence.begin()
 		start := time.Now()
 		p, err := n.seq.Propose(n.ctx, candidates, n.wall())
-		n.stages.sequencing.Add(int64(time.Since(start)))
+		sequenced := time.Now()
+		n.stages.sequencing.Add(int64(sequenced.Sub(start)))
 		if err == nil && (p.Accepted > 0 || len(batch) == 0) {
-			start = time.Now()
 			err = n.seq.Commit(n.ctx, p)
-			n.stages.storing.Add(int64(time.Since(start)))
+			took := time.Since(sequenced)
+			n.stages.storing.Add(int64(took))
+			n.measures.appended(took, err)
 			if err == nil {
 				n.committed(p)
+				n.measures.wrote(batch, p, start, sequenced)
 			}
 		}
 		switch {
@@ -239,14 +247,18 @@ func (n *Node) cosign() {
 // cosignOnce asks for cosignatures over the last durable block. With a quorum the entries are final: the checkpoint need not be on the
 // disk for that (keep), because after a crash the witnesses cosign the same head again.
 func (n *Node) cosignOnce(ctx context.Context) error {
+	n.pulses.cosign.begin()
+	defer n.pulses.cosign.end()
 	start := time.Now()
 	state := n.state.Load()
 	c, err := n.journal.Cosign(ctx, proof.Head{Size: state.LogSize(), Root: state.LogRoot()})
 	if err != nil {
+		n.measures.cosigned(start, 0, false)
 		return err
 	}
 	n.stages.cosigned.Add(int64(time.Since(start)))
 	raise(&n.final, c.Size)
+	n.measures.cosigned(start, c.Size, n.state.Load().LogSize() <= c.Size)
 	n.finality.ring()
 	return nil
 }
@@ -278,6 +290,8 @@ func (n *Node) keep() {
 
 // keepOnce saves the newest cosigned checkpoint unless it is the one given, and returns what the store holds.
 func (n *Node) keepOnce(ctx context.Context, kept []byte) ([]byte, error) {
+	n.pulses.keep.begin()
+	defer n.pulses.keep.end()
 	c := n.journal.Latest()
 	if c == nil || bytes.Equal(c.Checkpoint, kept) {
 		return kept, nil
