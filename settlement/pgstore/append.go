@@ -1,10 +1,12 @@
 package pgstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -176,9 +178,14 @@ func (s *Store) prepare(b *settlement.Block) *prepared {
 		at += int64(n)
 	}
 	p.groups, _ = bundles(b.Segments, groupSegments, groupBytes)
-	p.nullifiers, p.spenders = make([][]byte, len(b.Nullifiers)), make([]int64, len(b.Nullifiers))
-	for i := range b.Nullifiers {
-		p.nullifiers[i], p.spenders[i] = b.Nullifiers[i].Nullifier[:], int64(b.Nullifiers[i].EntryIndex)
+	// In the order of the index: neighbours go into one page.
+	order := make([]int, len(b.Nullifiers))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int { return bytes.Compare(b.Nullifiers[i].Nullifier[:], b.Nullifiers[j].Nullifier[:]) })
+	for _, i := range order {
+		p.nullifiers, p.spenders = append(p.nullifiers, b.Nullifiers[i].Nullifier[:]), append(p.spenders, int64(b.Nullifiers[i].EntryIndex))
 	}
 	return p
 }

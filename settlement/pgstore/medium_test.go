@@ -139,4 +139,3 @@ func BenchmarkAppend(b *testing.B) {
 		})
 	}
 }
-

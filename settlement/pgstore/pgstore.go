@@ -263,42 +263,51 @@ func (o *Opener) Open(ctx context.Context, genesis entry.GenesisHash) (settlemen
 }
 
 func (o *Opener) check(ctx context.Context, genesis entry.GenesisHash) error {
-	conn, err := o.connect(ctx)
+	found, err := o.ledger(ctx)
 	if err != nil {
 		return err
-	}
-	defer closeConn(conn)
-	state, err := o.look(ctx, conn)
-	switch {
-	case err != nil:
-		return err
-	case state == schemaEmpty:
-		return settlement.ErrStoreNotFound
-	case state == schemaHalf:
-		return settlement.ErrStoreHalfCreated
-	}
-	version, err := o.version(ctx, conn)
-	if err != nil {
-		return err
-	}
-	if version < int32(len(o.migrations)) {
-		return fmt.Errorf("layout %d, this program wants %d: %w", version, len(o.migrations), ErrOlderVersion)
-	}
-	var ledger []byte
-	if err := conn.QueryRow(ctx, o.sql.Ledger).Scan(&ledger); err != nil {
-		if errors.Is(err, pgx.ErrNoRows) {
-			return corrupt("read genesis hash", err)
-		}
-		return err
-	}
-	var found entry.GenesisHash
-	if err := digest(&found, ledger); err != nil {
-		return corrupt("read genesis hash", err)
 	}
 	if found != genesis {
 		return fmt.Errorf("holds %s, asked for %s: %w", found, genesis, settlement.ErrOtherLedger)
 	}
 	return nil
+}
+
+// Genesis tells which ledger is kept here, for a copy that is told the address
+// alone.
+func (o *Opener) Genesis(ctx context.Context) (entry.GenesisHash, error) {
+	found, err := o.ledger(ctx)
+	return found, named("look at "+o.where, err)
+}
+
+// ledger finds out that there is a whole ledger of this layout, and which.
+func (o *Opener) ledger(ctx context.Context) (found entry.GenesisHash, err error) {
+	conn, err := o.connect(ctx)
+	if err != nil {
+		return found, err
+	}
+	defer closeConn(conn)
+	state, err := o.look(ctx, conn)
+	switch {
+	case err != nil:
+		return found, err
+	case state == schemaEmpty:
+		return found, settlement.ErrStoreNotFound
+	case state == schemaHalf:
+		return found, settlement.ErrStoreHalfCreated
+	}
+	version, err := o.version(ctx, conn)
+	if err != nil {
+		return found, err
+	}
+	if version < int32(len(o.migrations)) {
+		return found, fmt.Errorf("layout %d, this program wants %d: %w", version, len(o.migrations), ErrOlderVersion)
+	}
+	var ledger []byte
+	if err := missing("read genesis hash", conn.QueryRow(ctx, o.sql.Ledger).Scan(&ledger)); err != nil {
+		return found, err
+	}
+	return found, digest(&found, ledger)
 }
 
 func (o *Opener) start(ctx context.Context) (*Store, error) {

@@ -19,6 +19,10 @@ import (
 // (40001, 40P01).
 const maxAttempts = 12
 
+// ErrUnreachable: no connection, or the server is on its way down or up. A
+// later try may succeed.
+var ErrUnreachable = errors.New("pgstore: the server cannot be reached")
+
 // errFenced: the compare-and-set found another head.
 var errFenced = errors.New("pgstore: another head")
 
@@ -179,6 +183,9 @@ func named(what string, err error) error {
 		case "XX001", "XX002":
 			return fmt.Errorf("%s: %w: %w", what, settlement.ErrStoreCorrupt, err)
 		}
+	}
+	if lost(err) {
+		return fmt.Errorf("%s: %w: %w", what, ErrUnreachable, err)
 	}
 	if errors.Is(err, errRow) && !errors.Is(err, settlement.ErrStoreCorrupt) {
 		return corrupt(what, err)

@@ -330,6 +330,8 @@ data folder holds. The ledger must not be running. Use it after a restore, befor
 	}
 	data := cmd.Flags().String("data", "", "the data folder (required)")
 	_ = cmd.MarkFlagRequired("data")
+	var where storeFlags
+	where.add(cmd)
 	asJSON := cli.JSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		f := folder(*data)
@@ -337,7 +339,7 @@ data folder holds. The ledger must not be running. Use it after a restore, befor
 		if err != nil {
 			return err
 		}
-		opener, err := f.opener(nil)
+		opener, err := where.opener(cmd, f, nil)
 		if err != nil {
 			return err
 		}

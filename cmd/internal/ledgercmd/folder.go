@@ -11,6 +11,7 @@ import (
 	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/settlement/pebblestore"
+	"github.com/comity-ledger/comity/settlement/pgstore"
 )
 
 // folder is a ledger's data folder:
@@ -19,7 +20,7 @@ import (
 //	genesis.json   the ledger; written last, so a folder without it is not finished
 //	genesis.bin    the same as the exact bytes of the genesis entry, to hand to wallets and auditors
 //	log.key        the key that signs checkpoints, encrypted
-//	store/         the log and everything that follows from it
+//	store/         the log and everything that follows from it, unless a database holds it
 type folder string
 
 func (f folder) draft() string   { return filepath.Join(string(f), "draft.json") }
@@ -90,6 +91,10 @@ var storeRefusals = []struct {
 	{settlement.ErrNewerVersion, "newer_version"},
 	{settlement.ErrStoreCorrupt, "store_corrupt"},
 	{settlement.ErrStoreFull, "disk_full"},
+	{pgstore.ErrOlderVersion, "older_version"},
+	{pgstore.ErrNotDurable, "store_not_durable"},
+	{pgstore.ErrPlaintext, "store_unencrypted"},
+	{pgstore.ErrWentBack, "store_went_back"},
 }
 
 // named gives a store's error its name.
@@ -98,6 +103,9 @@ func named(err error) error {
 		if errors.Is(err, r.err) {
 			return cli.RefusedAs(r.name, err)
 		}
+	}
+	if errors.Is(err, pgstore.ErrUnreachable) {
+		return cli.Exit(cli.Unavailable, err)
 	}
 	return err
 }

@@ -34,7 +34,9 @@ Signers, witnesses and the oversight key may stand in the configuration or be gi
 holds it. The data folder is never overwritten.
 
 A ledger that other nations are to believe lets their witnesses sign too: with a witness of each of two nations, --quorum 2 --faulty 1 makes nothing
-final without both, and neither of them alone can help to show two histories.`,
+final without both, and neither of them alone can help to show two histories.
+
+The log is kept in the data folder, or in a PostgreSQL database given to the second step with --store. The folder then holds genesis and key only.`,
 		Example: `  comity ledger init --data aurelia --config deploy/aurelia/ledger.json --signer minister.pub --signer governor.pub \
       --witness witness.example=witness.pub --oversight-key auditor.pub
   comity ledger init --data aurelia --config deploy/aurelia/ledger.json --signer minister.pub --signer governor.pub \
@@ -52,6 +54,8 @@ final without both, and neither of them alone can help to show two histories.`,
 	faulty := cmd.Flags().Uint8("faulty", 0, "how many witnesses may collude (default: as configured)")
 	oversight := cmd.Flags().String("oversight-key", "", "the oversight body's public key")
 	possession := cmd.Flags().String("possession", "", "the oversight body's proof of possession, for the second step")
+	var store storeFlags
+	store.add(cmd)
 	passphrase := cli.PassphraseFlag(cmd)
 	asJSON := cli.JSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -60,7 +64,7 @@ final without both, and neither of them alone can help to show two histories.`,
 			return cli.RefusedAs("already_exists", fmt.Errorf("%s holds a ledger", f))
 		}
 		if *possession != "" && *configPath == "" {
-			return finishInit(cmd, f, *possession, *asJSON)
+			return finishInit(cmd, f, store, *possession, *asJSON)
 		}
 		if *configPath == "" {
 			return cli.Usagef("give --config for the first step, or --possession for the second")
@@ -166,7 +170,7 @@ func beginInit(cmd *cobra.Command, f folder, config *Config, passphrase cli.Pass
 	})
 }
 
-func finishInit(cmd *cobra.Command, f folder, possession string, asJSON bool) error {
+func finishInit(cmd *cobra.Command, f folder, store storeFlags, possession string, asJSON bool) error {
 	if !exists(f.draft()) {
 		return cli.RefusedAs("no_draft", fmt.Errorf("%s holds no draft: begin with --config", f))
 	}
@@ -188,7 +192,11 @@ func finishInit(cmd *cobra.Command, f folder, possession string, asJSON bool) er
 	if err := g.Validate(); err != nil {
 		return err
 	}
-	if err := CreateStore(cmd.Context(), f, g); err != nil {
+	opener, err := store.opener(cmd, f, nil)
+	if err != nil {
+		return err
+	}
+	if err := createStore(cmd.Context(), f, g, opener); err != nil {
 		return err
 	}
 	if err := os.Remove(f.draft()); err != nil {
@@ -197,16 +205,12 @@ func finishInit(cmd *cobra.Command, f folder, possession string, asJSON bool) er
 	return printGenesis(cmd, g, asJSON)
 }
 
-// CreateStore makes the store of a new ledger and then writes genesis.json. A crash in between leaves a store without genesis.json:
+// createStore makes the store of a new ledger and then writes genesis.json. A crash in between leaves a store without genesis.json:
 // the step can be repeated, and finds the store of this very ledger.
-func CreateStore(ctx context.Context, f folder, g *entry.Genesis) error {
+func createStore(ctx context.Context, f folder, g *entry.Genesis, opener settlement.Opener) error {
 	_, block, err := settlement.Begin(g)
 	if err != nil {
 		return fmt.Errorf("begin ledger: %w", err)
-	}
-	opener, err := f.opener(nil)
-	if err != nil {
-		return err
 	}
 	store, err := opener.Create(ctx, block)
 	if errors.Is(err, settlement.ErrStoreExists) {
@@ -218,6 +222,11 @@ func CreateStore(ctx context.Context, f folder, g *entry.Genesis) error {
 	if err := store.Close(); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}
+	return writeGenesis(f, g)
+}
+
+// writeGenesis writes both forms of the genesis, genesis.json last.
+func writeGenesis(f folder, g *entry.Genesis) error {
 	text, err := g.JSON()
 	if err != nil {
 		return err

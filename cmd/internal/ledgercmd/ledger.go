@@ -12,7 +12,7 @@ func Command(version string) *cobra.Command {
 		Long: `Create, run, watch and check a settlement ledger, and act for it under its policy: a proposal is made by one person, signed by as
 many as the policy asks for, each on their own machine, and submitted by anybody.`,
 	}
-	cmd.AddCommand(initCommand(), runCommand(version), statusCommand(), replayCommand(), verifyCommand(), exportCommand(),
+	cmd.AddCommand(initCommand(), runCommand(version), statusCommand(), replayCommand(), copyCommand(), verifyCommand(), exportCommand(),
 		proposeCommand(), signCommand(), submitCommand(), signerKeygen(), receiptCommand(), anchorCommand(), verifyDocumentCommand())
 	return cmd
 }

@@ -31,6 +31,7 @@ type runOptions struct {
 	data, listen, readyFile, profile string
 	witnesses                        []string
 	workers                          int
+	store                            storeFlags
 	passphrase                       cli.Passphrase
 }
 
@@ -41,6 +42,8 @@ func runCommand(version string) *cobra.Command {
 		Short: "Run a ledger",
 		Long: `Run the ledger of a data folder until it is interrupted. It serves Connect, gRPC, gRPC-Web, JSON and C2SP tlog-tiles on one loopback port:
 without mutual TLS nobody else may be served.
+
+The log is kept in the data folder, or in the PostgreSQL database that --store or COMITY_STORE names.
 
 It replays what its store holds first, then refuses to go on if its witnesses hold more: then the store is an old copy. Every block is
 sent to the witnesses given with --witness; without a quorum the ledger goes on up to a backlog, and nothing is final meanwhile.
@@ -59,6 +62,7 @@ in order: what was taken in is settled and answered first. It can be killed at a
 	f.IntVar(&o.workers, "workers", 0, "processors for checking proofs, 0 for all")
 	f.StringVar(&o.profile, "cpu-profile", "", "write a CPU profile here at the end")
 	_ = cmd.MarkFlagRequired("data")
+	o.store.add(cmd)
 	o.passphrase = cli.PassphraseFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runLedger(cmd, o, version) }
 	return cmd
@@ -102,8 +106,9 @@ func runLedger(cmd *cobra.Command, o runOptions, version string) (err error) {
 	}
 	logger := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)).With("ledger", g.Origin)
 	bar := cli.NewProgress(cmd, "Opening the store", -1)
-	opener, err := f.opener(func(done, total uint64) { bar.Set(int(done), int(total)) })
+	opener, err := o.store.opener(cmd, f, func(done, total uint64) { bar.Set(int(done), int(total)) })
 	if err != nil {
+		bar.Done()
 		return err
 	}
 	store, err := opener.Open(ctx, g.Hash())
