@@ -23,8 +23,8 @@ const (
 	maxKeyFile = 16 << 10
 )
 
-// scryptLogN is the work factor of the passphrase: 2^18 takes about a second. Tests lower it.
-var scryptLogN = 18
+// WorkFactor is that of the passphrase, as a power of two: 18 takes about a second. Tests and the demo lower it.
+var WorkFactor = 18
 
 var errKeyText = errors.New("not an oversight key in its one form")
 
@@ -60,7 +60,7 @@ func writeKeyFile(path string, secret zk.Scalar, passphrase []byte) error {
 	if err != nil {
 		return fmt.Errorf("encrypt key file: %w", err)
 	}
-	recipient.SetWorkFactor(scryptLogN)
+	recipient.SetWorkFactor(WorkFactor)
 	var file bytes.Buffer
 	armored := armor.NewWriter(&file)
 	w, err := age.Encrypt(armored, recipient)

@@ -22,6 +22,6 @@ not open is reported by its entry, never skipped, and ends the command with exit
 
 This release does not log openings: nobody but you knows what you read. Keep your own record of it, as your mandate asks.`,
 	}
-	cmd.AddCommand(keygenCommand(), possessionCommand(), reportCommand(), traceCommand(), supplyCommand(), openCommand())
+	cmd.AddCommand(keygenCommand(), possessionCommand(), reportCommand(), traceCommand(), supplyCommand(), openCommand(), crossCommand(), reconcileCommand())
 	return cmd
 }

@@ -33,7 +33,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	scryptLogN = 8
+	WorkFactor = 8
 	os.Exit(m.Run())
 }
 
