@@ -2,13 +2,12 @@ package demo
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/cmd/internal/oversightcmd"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/wallets"
 	"github.com/comity-ledger/comity/wallets/session"
@@ -21,8 +20,8 @@ func (s *story) register() error {
 	s.chapter("Programme and registry, under two signatures of three")
 	err := s.step("the aid programme is opened with the donor's key as its reader", func() (string, error) {
 		var donor struct{ Public, Possession string }
-		if err := s.command(&donor, "oversight", "keygen", "--out", s.readerKey, "--programme", fmt.Sprint(uint64(programme)), "--genesis", s.genesis.Hash().String(),
-			"--passphrase-file", s.secret); err != nil {
+		if err := s.inside(&donor, nil, nil, oversightcmd.Command(), "oversight", "keygen", "--out", s.readerKey, "--programme", fmt.Sprint(uint64(programme)),
+			"--genesis", s.aurelia.genesis.Hash().String(), "--passphrase-file", s.secret); err != nil {
 			return "", err
 		}
 		reader, err := parseHex(donor.Public, zk.ParsePoint)
@@ -33,21 +32,19 @@ func (s *story) register() error {
 		if err != nil {
 			return "", fmt.Errorf("read the donor's proof of possession: %w", err)
 		}
-		h, err := s.header()
+		e, err := s.aurelia.decree(func(h entry.Header) entry.Entry {
+			return &entry.Programme{Header: h, Programme: programme, Name: "Flood relief", Status: entry.StatusOpen, Reader: reader, Possession: possession}
+		})
 		if err != nil {
 			return "", err
 		}
-		e := &entry.Programme{Header: h, Programme: programme, Name: "Flood relief", Status: entry.StatusOpen, Reader: reader, Possession: possession}
-		if _, err := s.sign(e, nil); err != nil {
-			return "", err
-		}
-		return strings.Join(entry.Describe(e, s.genesis), "\n"), nil
+		return strings.Join(entry.Describe(e, s.aurelia.genesis), "\n"), nil
 	})
 	if err != nil {
 		return err
 	}
 	err = s.step("six wallets are registered with limits and rights", func() (string, error) {
-		return "the treasury may earmark money for the programme, the vendor may release it, a family may spend 100.00 at a time", s.registerOwners(
+		return "the treasury may earmark money for the programme, the vendor may release it, a family may spend 100.00 at a time", s.aurelia.register(
 			entry.Registration{Owner: s.wallets[treasury].address.Owner, Limit: ^zk.Amount(0), Rights: []zk.Right{{Programme: programme, MaySet: true}}},
 			entry.Registration{Owner: s.wallets[northBank].address.Owner, Limit: 2_000_000 * crowns},
 			entry.Registration{Owner: s.wallets[harbourBank].address.Owner, Limit: 500_000 * crowns},
@@ -60,40 +57,29 @@ func (s *story) register() error {
 		return err
 	}
 	return s.step("one signature is not enough", func() (string, error) {
-		h, err := s.header()
+		h, err := s.aurelia.header()
 		if err != nil {
 			return "", err
 		}
 		e := &entry.Freeze{Header: h, Owner: s.wallets[vendor].address.Owner, Frozen: true}
-		one, err := s.genesis.Policy.SignAuthorisation(s.signers[2], entry.IDOf(e))
+		one, err := s.aurelia.genesis.Policy.SignAuthorisation(s.aurelia.signers[2], entry.IDOf(e))
 		if err != nil {
 			return "", err
 		}
 		e.Signatures = []entry.PolicySignature{one}
-		_, err = s.client.Submit(s.ctx, entry.Encode(e), nil)
+		_, err = s.aurelia.client.Submit(s.ctx, entry.Encode(e), nil)
 		return s.refused("a freeze with one signature", "ledger", err, string(entry.SignaturesMissing))
 	})
 }
 
 // issueTo issues to the treasury's wallet.
 func (s *story) issueTo(p zk.ProgrammeID, amount zk.Amount) (string, error) {
-	t := s.wallets[treasury]
-	if err := t.Sync(s.ctx, nil); err != nil {
-		return "", err
-	}
-	d, err := t.Builder().BuildIssue(asset, p, amount, 0)
-	if err != nil {
-		return "", err
-	}
-	if err := d.Prove(s.ctx, t.Prover, nil); err != nil {
-		return "", err
-	}
-	at, err := s.sign(d.Tx, d.Segments)
+	at, err := s.aurelia.issue(s.wallets[treasury], p, amount)
 	if err != nil {
 		return "", err
 	}
 	s.transactions++
-	return fmt.Sprintf("entry %d of the log: %s, signed twice, proven once", at.EntryIndex, money(amount)), nil
+	return fmt.Sprintf("entry %d of the log: %s, signed twice, proven once", at, money(amount)), nil
 }
 
 func (s *story) issue() error {
@@ -101,7 +87,7 @@ func (s *story) issue() error {
 	if err := s.step("5,000,000.00 AUR to the treasury", func() (string, error) { return s.issueTo(0, 5_000_000*crowns) }); err != nil {
 		return err
 	}
-	return s.step("1,000,000.00 AUR to the treasury, earmarked for flood relief from the start", func() (string, error) { return s.issueTo(programme, 1_000_000*crowns) })
+	return s.step("1,000,000.00 AUR to the treasury, earmarked for flood relief", func() (string, error) { return s.issueTo(programme, 1_000_000*crowns) })
 }
 
 func (s *story) pay() error {
@@ -170,7 +156,7 @@ func (s *story) disburse() error {
 		for i := range lines {
 			to := s.wallets[family].address
 			if i > 0 {
-				to = s.beneficiaries[i-1].Address(s.genesis.Prefix, s.genesis.Hash())
+				to = s.beneficiaries[i-1].Address(s.aurelia.genesis.Prefix, s.aurelia.genesis.Hash())
 			}
 			total += lineAmount(i)
 			fmt.Fprintf(&csv, "F-%04d,%s,%s,%d,household %d\n", i+1, to, lineAmount(i).Format(2), programme, i+1)
@@ -183,8 +169,8 @@ func (s *story) disburse() error {
 		if err := bank.Sync(s.ctx, nil); err != nil {
 			return "", err
 		}
-		book := wallets.Book{Genesis: s.genesis, Ledger: wallets.LedgerPrefix(s.genesis.Hash()), Rights: bank.State().Rights()}
-		row, _ := s.genesis.Asset(asset)
+		book := wallets.Book{Genesis: s.aurelia.genesis, Ledger: wallets.LedgerPrefix(s.aurelia.genesis.Hash()), Rights: bank.State().Rights()}
+		row, _ := s.aurelia.genesis.Asset(asset)
 		var err error
 		if _, err = wallets.ParseDisbursement([]byte(strings.Replace(s.csv, "120.00", "-1.005", 1)), row, book); wallets.CodeOf(err) != wallets.BadFile {
 			return "", fmt.Errorf("a file with a bad amount was not refused: %w", err)
@@ -217,12 +203,12 @@ func (s *story) disburse() error {
 				return
 			}
 			if err := s.waitFor("the first half", func(context.Context) (bool, error) {
-				head, _, err := s.client.Head(ctx)
+				head, _, err := s.aurelia.client.Head(ctx)
 				acknowledged = head
 				return err == nil && head > bank.State().NextHeight(), err
 			}); err == nil {
 				killed = true
-				s.ledger.kill()
+				s.aurelia.ledger.kill()
 				cut()
 			}
 		}, nil)
@@ -238,12 +224,12 @@ func (s *story) disburse() error {
 		return err
 	}
 	err = s.step("the ledger is started again and has lost nothing", func() (string, error) {
-		if s.ledger, err = s.startLedger(); err != nil {
+		if err = s.aurelia.startLedger(); err != nil {
 			return "", err
 		}
 		var head uint64
 		err := s.waitFor("the ledger's return", func(ctx context.Context) (ok bool, err error) {
-			head, _, err = s.client.Head(ctx)
+			head, _, err = s.aurelia.client.Head(ctx)
 			return err == nil, err
 		})
 		if err != nil {
@@ -293,9 +279,9 @@ func (s *story) disburse() error {
 	if err != nil {
 		return err
 	}
-	return s.step("every beneficiary counts what it got: nothing lost, nothing twice", func() (string, error) {
+	return s.step("every beneficiary counts: nothing lost, nothing twice", func() (string, error) {
 		got := make([][]zk.Amount, len(s.beneficiaries))
-		for b, err := range s.client.Blocks(s.ctx, 0) {
+		for b, err := range s.aurelia.client.Blocks(s.ctx, 0) {
 			if err != nil {
 				return "", err
 			}
@@ -360,7 +346,7 @@ func (s *story) spendEarmark() error {
 	if err != nil {
 		return err
 	}
-	return s.step("the vendor, who may release it, pays its supplier 45.00 AUR of free money", func() (string, error) {
+	return s.step("the vendor may release it, and pays 45.00 AUR of free money", func() (string, error) {
 		before, err := s.balance(supplier, 0)
 		if err != nil {
 			return "", err
@@ -385,7 +371,7 @@ func (s *story) draft(b *wallets.Builder, name string, o *wallets.Order, p walle
 }
 
 func (s *story) submit(d *wallets.Draft) (session.Accepted, error) {
-	return s.client.Submit(s.ctx, d.Tx.Encode(), d.Segments)
+	return s.aurelia.client.Submit(s.ctx, d.Tx.Encode(), d.Segments)
 }
 
 func (s *story) refuseAtLedger() error {
@@ -424,7 +410,7 @@ func (s *story) refuseAtLedger() error {
 		}
 		foreign := first.Tx.Encode()
 		foreign[2] ^= 1 // the genesis hash
-		_, err = s.client.Submit(s.ctx, foreign, first.Segments)
+		_, err = s.aurelia.client.Submit(s.ctx, foreign, first.Segments)
 		words, err := s.refused("a transaction of another ledger", "ledger", err, string(entry.WrongLedger))
 		return fmt.Sprintf("the same bytes again: answered with the first acceptance, entry %d, and nothing moved\nsent as another ledger's: %s", at.EntryIndex, words), err
 	})
@@ -469,7 +455,7 @@ func (s *story) refuseAtLedger() error {
 		if err != nil {
 			return "", err
 		}
-		if err := s.freeze(supplier, true); err != nil {
+		if err := s.aurelia.freeze(s.wallets[supplier], true); err != nil {
 			return "", err
 		}
 		_, err = s.submit(d)
@@ -524,39 +510,10 @@ func (s *story) refuseAtWallet() error {
 		}
 	}
 	return s.step("two signatures thaw the supplier, and it pays", func() (string, error) {
-		if err := s.freeze(supplier, false); err != nil {
+		if err := s.aurelia.freeze(s.wallets[supplier], false); err != nil {
 			return "", err
 		}
 		_, err := s.transfer(supplier, vendor, 10*crowns, 0, "samples")
 		return "", err
-	})
-}
-
-func (s *story) finish() error {
-	s.chapter("Where the ledger stands")
-	return s.step("final checkpoint, cosigned by the validating witness", func() (string, error) {
-		t := s.wallets[treasury]
-		if err := t.Sync(s.ctx, nil); err != nil {
-			return "", err
-		}
-		size := t.State().LogSize()
-		if err := t.WaitFinal(s.ctx, size-1, 30*time.Second); err != nil {
-			return "", err
-		}
-		raw, err := s.client.Checkpoint(s.ctx)
-		if err != nil {
-			return "", err
-		}
-		text := strings.SplitN(string(raw), "\n", 4)
-		if len(text) < 4 {
-			return "", errors.New("the checkpoint is no signed note")
-		}
-		s.checkpoint = map[string]any{"origin": text[0], "size": text[1], "root": text[2], "sha256": fmt.Sprintf("%x", sha256.Sum256(raw))}
-		var supply []map[string]any
-		for _, x := range t.State().Supply() {
-			supply = append(supply, map[string]any{"asset": x.Asset, "issued": cli.MinorUnits(x.Issued), "redeemed": cli.MinorUnits(x.Redeemed)})
-		}
-		s.supply = supply
-		return fmt.Sprintf("%s entries, root %s", text[1], text[2]), nil
 	})
 }

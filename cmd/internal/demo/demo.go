@@ -1,6 +1,6 @@
-// Package demo is the command "comity demo": one national ledger from issue to audit on this machine, with nothing made up. It starts a
-// ledger and a validating witness as processes of their own, drives the treasury's, the banks' and a beneficiary's wallets, kills the
-// ledger in the middle of a disbursement, lets oversight read what its keys allow, and says of every step whether it held.
+// Package demo is the command "comity demo": three allied ledgers on this machine, with nothing made up. It starts ledgers, witnesses,
+// providers and relayers as processes of their own, drives the wallets of treasuries, banks and a family, kills what can be killed at the
+// worst moment, pays across borders, lets oversight read what its keys allow, and says of every step whether it held.
 package demo
 
 import (
@@ -11,11 +11,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/cmd/internal/keyfile"
+	"github.com/comity-ledger/comity/cmd/internal/oversightcmd"
 	"github.com/comity-ledger/comity/zk"
 	"github.com/comity-ledger/comity/zk/setup"
 )
@@ -24,17 +28,20 @@ import (
 func Command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Run one national ledger on this machine, from issue to audit",
+		Short: "Run three allied ledgers on this machine, from issue to audit",
 		Long: `Run the ledger of Aurelia on this machine and tell its story: issue under two signatures, pay between banks, disburse to 220 beneficiaries,
-spend an earmark, refuse what must be refused, kill the ledger in the middle and resume, audit with view keys alone.
+spend an earmark, refuse what must be refused, kill the ledger in the middle and resume, audit with view keys alone. Then Borealis and
+Cordelia join: payments cross borders, providers vanish, a relayer is killed half-way, escrow waits for attestors, a ledger is caught with
+two histories, and the audit offices reconcile.
 
-The first run makes the proving keys, which takes a few minutes on two cores; later runs take less than one. The ledger then stays up until
-Ctrl-C; with --once the command ends after the story, with exit code 0 only if every step held. Everything is kept in a new folder.`,
-		Example: "  comity demo\n  comity demo --once --json",
+The first run makes the proving keys, which takes a few minutes on two cores; later runs take about one and a half. The ledgers then stay up
+until Ctrl-C; with --once the command ends after the story, with exit code 0 only if every step held. Either way nothing is left behind: no
+process, and no folder unless --dir names one.`,
+		Example: "  comity demo\n  comity demo --once --json\n  comity demo --once --dir ./demo",
 		Args:    cobra.NoArgs,
 	}
 	once := cmd.Flags().Bool("once", false, "end after the story")
-	dir := cmd.Flags().String("dir", "", "folder to create and keep (default: a temporary one, removed with --once)")
+	dir := cmd.Flags().String("dir", "", "folder to create and keep (default: a temporary one, removed at the end)")
 	asJSON := cli.JSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return run(cmd, *dir, *once, *asJSON) }
 	return cmd
@@ -60,24 +67,37 @@ func run(cmd *cobra.Command, dir string, once, asJSON bool) (err error) {
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	s := &story{ctx: cmd.Context(), dir: dir, self: self, out: out, began: time.Now(), world: world{wallets: map[string]*actor{}}}
+	// Keys of a demo are thrown away with its folder.
+	keyfile.WorkFactor, oversightcmd.WorkFactor = workFactor, workFactor
+	s := &story{ctx: cmd.Context(), dir: dir, self: self, out: out, began: time.Now(), providers: map[string]*provider{}, crossings: []payment{},
+		world: world{wallets: map[string]*actor{}}}
+	s.aurelia, s.borealis, s.cordelia = newNations(s)
+	if f, ok := out.(*os.File); ok {
+		s.live = term.IsTerminal(int(f.Fd()))
+	}
 	told := s.tell(cmd)
 	if asJSON {
 		if err := cli.Print(cmd, true, s.summary(), nil); err != nil {
 			told = errors.Join(told, err)
 		}
 	}
-	if told == nil && !once && cmd.Context().Err() == nil {
-		fmt.Fprintf(out, "\nThe ledger stays up at %s, its data in %s. Ctrl-C ends it.\n", s.ledgerURL, dir)
+	interrupted := cmd.Context().Err() != nil
+	if told == nil && !once && !interrupted {
+		fmt.Fprintf(out, "\nThe ledgers stay up until Ctrl-C:\n")
+		for _, n := range s.nations() {
+			fmt.Fprintf(out, "  %-9s %s\n", n.land, n.url())
+		}
+		fmt.Fprintf(out, "Their data is in %s\n", dir)
 		<-cmd.Context().Done()
 	}
 	s.close()
-	if temporary && once && told == nil {
+	if told != nil && !interrupted {
+		fmt.Fprint(cmd.ErrOrStderr(), s.tails())
+	}
+	if temporary {
 		if err := os.RemoveAll(dir); err != nil {
-			return fmt.Errorf("remove the demo's folder: %w", err)
+			told = errors.Join(told, fmt.Errorf("remove the demo's folder: %w", err))
 		}
-	} else if told != nil {
-		fmt.Fprintf(cmd.ErrOrStderr(), "comity: the demo's folder is kept: %s\n", dir)
 	}
 	return told
 }
@@ -93,7 +113,7 @@ type Step struct {
 // Refused is one refusal that the story shows.
 type Refused struct {
 	What string `json:"what"`
-	By   string `json:"by"` // ledger or wallet
+	By   string `json:"by"` // who refused: "ledger", "wallet", "provider" or "command"
 	Code string `json:"code"`
 }
 
@@ -102,6 +122,7 @@ type story struct {
 	ctx       context.Context
 	dir, self string
 	out       io.Writer
+	live      bool // out is a terminal
 	began     time.Time
 
 	steps        []Step
@@ -111,11 +132,12 @@ type story struct {
 	payments     int
 	chapterNo    int
 
-	ledger, witness *process
-	ledgerPort      int
-	witnessPort     int
-	ledgerURL       string
-
+	mu        sync.Mutex // guards the two that follow
+	providers map[string]*provider
+	crossings []payment
+	relayer   *process
+	ledgers   []Ledger
+	children  children
 	world
 }
 
@@ -128,7 +150,13 @@ func (s *story) chapter(title string) {
 // step runs one step and tells how it went. The returned words say in plain language what happened. After a failed step the story ends.
 func (s *story) step(title string, do func() (string, error)) error {
 	start := time.Now()
+	if s.live {
+		fmt.Fprintf(s.out, "%-*s%s", indent, "   ...", wrap(title, columns-indent)[0])
+	}
 	words, err := do()
+	if s.live {
+		fmt.Fprint(s.out, "\r\033[K")
+	}
 	took := time.Since(start)
 	held := err == nil
 	if !held {
@@ -140,11 +168,15 @@ func (s *story) step(title string, do func() (string, error)) error {
 	if !held {
 		mark = "FAIL"
 	}
-	fmt.Fprintf(s.out, "   %s %6.2f s  %s\n", mark, took.Seconds(), title)
-	for line := range strings.SplitSeq(strings.TrimRight(words, "\n"), "\n") {
-		if line != "" {
-			fmt.Fprintf(s.out, "                 %s\n", line)
+	for i, line := range wrap(title, columns-indent) {
+		if i == 0 {
+			fmt.Fprintf(s.out, "   %s %6.2f s  %s\n", mark, took.Seconds(), line)
+			continue
 		}
+		fmt.Fprintf(s.out, "%*s%s\n", indent, "", line)
+	}
+	for _, line := range wrap(words, columns-indent) {
+		fmt.Fprintf(s.out, "%*s%s\n", indent, "", line)
 	}
 	if !held {
 		return fmt.Errorf("%s: %w", title, err)
@@ -169,7 +201,7 @@ func (s *story) refused(what, by string, err error, names ...string) (string, er
 
 // firstLine is what fits a terminal of an error.
 func firstLine(err error) string {
-	const most = 110
+	const most = 170
 	line, _, _ := strings.Cut(err.Error(), "\n")
 	if runes := []rune(line); len(runes) > most {
 		line = string(runes[:most-1]) + "…"
@@ -182,17 +214,17 @@ type Summary struct {
 	Held         bool      `json:"held"`
 	Seconds      float64   `json:"seconds"`
 	Steps        []Step    `json:"steps"`
-	Transactions int       `json:"transactions"`
-	Payments     int       `json:"payments"`
+	Transactions int       `json:"transactions"` // of all ledgers, as their audit offices count them
+	Payments     int       `json:"payments"`     // likewise
+	Crossings    []payment `json:"crossings"`    // payments between ledgers
 	Refusals     []Refused `json:"refusals"`
-	Supply       any       `json:"supply"`
-	Totals       any       `json:"totals"`
-	Checkpoint   any       `json:"checkpoint"`
+	Totals       any       `json:"totals"` // of Aurelia's programmes
+	Ledgers      []Ledger  `json:"ledgers"`
 }
 
 func (s *story) summary() Summary {
 	return Summary{Held: !s.failed, Seconds: time.Since(s.began).Round(time.Millisecond).Seconds(), Steps: s.steps, Transactions: s.transactions, Payments: s.payments,
-		Refusals: s.refusals, Supply: s.supply, Totals: s.totals, Checkpoint: s.checkpoint}
+		Crossings: s.crossings, Refusals: s.refusals, Totals: s.totals, Ledgers: s.ledgers}
 }
 
 // tell is the story, in order.
@@ -209,13 +241,16 @@ func (s *story) tell(cmd *cobra.Command) error {
 		s.refuseAtWallet,
 		s.audit,
 		s.verifyOffline,
+		s.join,
+		s.payAcross,
 		s.finish,
 	} {
 		if err := chapter(); err != nil {
 			return err
 		}
 	}
-	fmt.Fprintf(s.out, "\nEvery step held: %d transactions, %d payments, %d refusals, %.1f s.\n", s.transactions, s.payments, len(s.refusals), time.Since(s.began).Seconds())
+	fmt.Fprintf(s.out, "\nEvery step held: %d transactions on three ledgers, %d payments,\n%d of them tried across borders, %d refusals, %.1f s.\n", s.transactions, s.payments,
+		len(s.crossings), len(s.refusals), time.Since(s.began).Seconds())
 	return nil
 }
 
