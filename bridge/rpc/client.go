@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"connectrpc.com/connect"
+	"connectrpc.com/otelconnect"
 
 	"github.com/comity-ledger/comity/bridge"
 	bridgev1 "github.com/comity-ledger/comity/proto/gen/comity/bridge/v1"
@@ -69,7 +70,11 @@ func NewClient(address string) (*Client, error) {
 
 // NewClientWith makes a client over a given HTTP client, for tests in memory.
 func NewClientWith(h connect.HTTPClient, base string) *Client {
-	return &Client{rpc: bridgev1connect.NewBridgeServiceClient(h, base, connect.WithReadMaxBytes(maxAnswer), connect.WithAcceptCompression("gzip", nil, nil))}
+	options := []connect.ClientOption{connect.WithReadMaxBytes(maxAnswer), connect.WithAcceptCompression("gzip", nil, nil)}
+	if telemetry, err := otelconnect.NewInterceptor(); err == nil { // else a meter refused its instruments: calls go on unmeasured
+		options = append(options, connect.WithInterceptors(telemetry))
+	}
+	return &Client{rpc: bridgev1connect.NewBridgeServiceClient(h, base, options...)}
 }
 
 // call runs one call under its time limit and gives its error the name that the provider gave it.

@@ -116,7 +116,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	telemetry, err := otelconnect.NewInterceptor()
+	telemetry, err := otelconnect.NewInterceptor(otelconnect.WithTrustRemote()) // a payer's trace goes on here
 	if err != nil {
 		return nil, fmt.Errorf("bridge rpc: telemetry: %w", err)
 	}

@@ -99,7 +99,8 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	telemetry, err := otelconnect.NewInterceptor()
+	// A caller's trace goes on here, so that a payment is one trace from wallet to receipt. Whether it is kept is for the process to say.
+	telemetry, err := otelconnect.NewInterceptor(otelconnect.WithTrustRemote())
 	if err != nil {
 		return nil, fmt.Errorf("rpc: telemetry: %w", err)
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"connectrpc.com/otelconnect"
 
 	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
 	"github.com/comity-ledger/comity/proto/gen/comity/ledger/v1/ledgerv1connect"
@@ -76,7 +77,11 @@ func New(address string) (*Client, error) {
 
 // NewWith makes a client over a given HTTP client, for tests in memory.
 func NewWith(h connect.HTTPClient, base string) *Client {
-	return &Client{rpc: ledgerv1connect.NewLedgerServiceClient(h, base, connect.WithReadMaxBytes(maxMessage), connect.WithAcceptCompression("gzip", nil, nil))}
+	options := []connect.ClientOption{connect.WithReadMaxBytes(maxMessage), connect.WithAcceptCompression("gzip", nil, nil)}
+	if telemetry, err := otelconnect.NewInterceptor(); err == nil { // else a meter refused its instruments: calls go on unmeasured
+		options = append(options, connect.WithInterceptors(telemetry))
+	}
+	return &Client{rpc: ledgerv1connect.NewLedgerServiceClient(h, base, options...)}
 }
 
 func checkURL(text string) (string, error) {

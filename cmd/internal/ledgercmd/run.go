@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"runtime/pprof"
@@ -18,6 +17,7 @@ import (
 	"github.com/comity-ledger/comity/cmd/internal/circuits"
 	"github.com/comity-ledger/comity/cmd/internal/cli"
 	"github.com/comity-ledger/comity/cmd/internal/keyfile"
+	"github.com/comity-ledger/comity/cmd/internal/telemetry"
 	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/settlement/journal"
@@ -32,6 +32,7 @@ type runOptions struct {
 	witnesses                        []string
 	workers                          int
 	store                            storeFlags
+	telemetry                        telemetry.Options
 	passphrase                       cli.Passphrase
 }
 
@@ -63,6 +64,7 @@ in order: what was taken in is settled and answered first. It can be killed at a
 	f.StringVar(&o.profile, "cpu-profile", "", "write a CPU profile here at the end")
 	_ = cmd.MarkFlagRequired("data")
 	o.store.add(cmd)
+	o.telemetry.AddFlags(cmd)
 	o.passphrase = cli.PassphraseFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runLedger(cmd, o, version) }
 	return cmd
@@ -104,7 +106,12 @@ func runLedger(cmd *cobra.Command, o runOptions, version string) (err error) {
 	if err != nil {
 		return err
 	}
-	logger := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)).With("ledger", g.Origin)
+	seen, err := o.telemetry.Start(ctx, telemetry.Config{Service: "comity-ledger", Version: version, Ledger: g.Origin, Stderr: cmd.ErrOrStderr(), Flags: cmd})
+	if err != nil {
+		return err
+	}
+	defer seen.Shutdown(ctx)
+	logger := seen.Log.With("ledger", g.Origin)
 	bar := cli.NewProgress(cmd, "Opening the store", -1)
 	opener, err := o.store.opener(cmd, f, func(done, total uint64) { bar.Set(int(done), int(total)) })
 	if err != nil {
@@ -166,6 +173,8 @@ func runLedger(cmd *cobra.Command, o runOptions, version string) (err error) {
 			return errors.Join(err, listener.Close())
 		}
 	}
+	seen.Serving(n)
+	defer context.AfterFunc(ctx, func() { seen.Serving(nil) })()
 	status := n.Status()
 	fmt.Fprintf(cmd.ErrOrStderr(), "ready %s ledger %s (%s), block %d, %d entries\n", url, g.Origin, g.Network, status.State.Height, status.Size)
 	// The node may end by itself: fenced, in doubt, or behind its witnesses. Then the server ends too.
