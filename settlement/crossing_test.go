@@ -2,6 +2,8 @@ package settlement_test
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"slices"
 	"testing"
 
@@ -427,6 +429,45 @@ func TestProofUnderASizeObservedInTheSameBlockServes(t *testing.T) {
 	wantCode(t, A.Submit(tx)[0], entry.PeerSizeUnknown)
 	wantAccepted(t, A.Submit(observe, tx)...)
 	replays(t, A)
+}
+
+// TestEarlierEntryOfTheBlockCures: admission refuses nothing that an entry of
+// the same block makes right.
+func TestEarlierEntryOfTheBlockCures(t *testing.T) {
+	w := newWorld(t, 1)
+	A, B := w.A(), w.B
+	t.Run("stale", func(t *testing.T) {
+		w.advance(600_001)
+		A.Settle()
+		observe, next := B.Observe(A), w.plan(smallClass).onB
+		wantAccepted(t, B.Submit(observe, next)...)
+	})
+	t.Run("frozen", func(t *testing.T) {
+		w.accept(t, B, B.FreezeCorridor(A, true))
+		thaw, next := B.FreezeCorridor(A, false), w.plan(smallClass).onB
+		wantAccepted(t, B.Submit(thaw, next)...)
+	})
+	t.Run("unknown", func(t *testing.T) {
+		peer := ledgertest.NewBed(9)
+		open, observe := B.Recognise(peer, corridorCap, smallClass), B.Observe(peer)
+		d := &entry.DecidedHere{Until: B.Now + 1000, Followers: []entry.Follower{{Ledger: peer.Hash}}}
+		wantAccepted(t, B.Submit(open, observe, B.Prove(B.Holding(smallClass, d)))...)
+	})
+	replays(t, B)
+}
+
+func TestSnapshotWhoseHoldsDifferFromItsCorridorsIsRefused(t *testing.T) {
+	c := newWorld(t, 1).plan(largeClass).lock(t)
+	snapshot := c.B.State.Marshal()
+	at := bytes.Index(snapshot, c.onB.Legs[0].ReturnCommitment[:])
+	class := binary.BigEndian.Uint64(snapshot[at+32:])
+	if at < 0 || class != largeClass {
+		t.Fatalf("class %d at %d", class, at)
+	}
+	binary.BigEndian.PutUint64(snapshot[at+32:], smallClass)
+	if _, err := settlement.Unmarshal(c.B.Genesis, snapshot, last(c.B)); !errors.Is(err, settlement.ErrSnapshot) {
+		t.Errorf("a hold of another class: %v", err)
+	}
 }
 
 func TestDecisionThatItsFollowersDoNotBearOutIsRefused(t *testing.T) {

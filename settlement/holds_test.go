@@ -2,6 +2,7 @@ package settlement_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"testing"
 
@@ -614,4 +615,87 @@ func TestDocumentIsAnchoredAndEndedOnce(t *testing.T) {
 	end := &entry.Document{Header: b.Next(), Action: entry.Revokes, Type: entry.DocumentOther, Digest: digest(4), Label: "Withdrawn"}
 	end.Sequence++
 	wantAccepted(t, b.Submit(begin, b.Signed(end))...)
+}
+
+// bedStore is a store that holds a bed's blocks, for look-ups.
+type bedStore struct {
+	settlement.Store
+	bed *ledgertest.Bed
+}
+
+func (s bedStore) Spent(_ context.Context, keys []zk.Nullifier) ([]settlement.Hit, error) {
+	hits := make([]settlement.Hit, len(keys))
+	for i, key := range keys {
+		for _, block := range s.bed.Blocks {
+			for _, used := range block.Nullifiers {
+				if used.Nullifier == key {
+					hits[i] = settlement.Hit{Found: true, EntryIndex: used.EntryIndex, Height: block.Height}
+				}
+			}
+		}
+	}
+	return hits, nil
+}
+
+func (s bedStore) Sequence(context.Context, uint64) (settlement.Hit, error) {
+	return settlement.Hit{}, nil
+}
+
+func (s bedStore) Entry(_ context.Context, index uint64) ([]byte, uint64, error) {
+	return s.bed.Leaf(index), 0, nil
+}
+
+func TestLookUpFindsKeysThatWereUsedAndThatAreNeeded(t *testing.T) {
+	b := ledgertest.NewBed(1)
+	anchor := b.Document(entry.Anchors, waybill, [32]byte{})
+	wantAccepted(t, b.Submit(anchor)...)
+	end, err := b.Admit(b.Document(entry.Revokes, waybill, [32]byte{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	twice := &entry.Document{Header: b.Next(), Action: entry.Anchors, Type: entry.DocumentOther, Digest: waybill, Label: "Waybill"}
+	again, err := b.Admit(b.Signed(twice))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, look := range map[string]func(*settlement.Candidate) (*settlement.Settled, error){
+		"in the store": func(c *settlement.Candidate) (*settlement.Settled, error) {
+			return settlement.LookUp(t.Context(), bedStore{bed: b}, []*settlement.Submission{c.Submission})
+		},
+		"in a pending block": func(c *settlement.Candidate) (*settlement.Settled, error) {
+			return settlement.LookUp(t.Context(), emptyStore{}, []*settlement.Submission{c.Submission}, last(b))
+		},
+	} {
+		judge := func(c *settlement.Candidate) settlement.Result {
+			settled, err := look(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := b.State.Sequence([]*settlement.Candidate{c}, b.Now, settled, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p.Results[0]
+		}
+		wantAccepted(t, judge(end))
+		wantCode(t, judge(again), entry.DocumentKnown)
+		if t.Failed() {
+			t.Fatal(name)
+		}
+	}
+}
+
+func TestWhatCannotSettleIsRefusedBeforeItsProofIsChecked(t *testing.T) {
+	b := ledgertest.NewBed(1)
+	rule := &entry.Attested{Until: b.Now, Statement: entry.StatementDelivery, Threshold: 1}
+	_, key := b.Key()
+	rule.Attestors = []entry.SignerKey{key}
+	if _, err := b.Admit(b.Prove(b.Holding(0, rule))); entry.CodeOf(err) != entry.HoldExpired || b.Verifier.Count != 0 {
+		t.Errorf("an expired hold: %v after %d proofs", err, b.Verifier.Count)
+	}
+	e := newEscrow(t, b, nil)
+	stranger, _ := b.Key()
+	if _, err := b.Admit(e.Attest(e.id, entry.Attests, 0, stranger, entry.StatementDelivery, waybill)); entry.CodeOf(err) != entry.AttestationInvalid {
+		t.Errorf("a stranger's attestation: %v", err)
+	}
 }

@@ -93,6 +93,22 @@ func TestLedgerWithAsManyHoldsAsItCanTakeRefusesMore(t *testing.T) {
 	}
 }
 
+func TestFullBlockTakesNoResolution(t *testing.T) {
+	s := &State{rules: &rulebook{}, notes: newNoteTree(), corridors: newCorridors()}
+	d := newDraft(s, 0, NewSettled())
+	d.demand.singles = maxBlockLeaves - 1
+	for i, code := range []entry.Code{"", entry.TryLater} {
+		h := &hold{id: holdNumber(i), rule: &entry.Attested{}}
+		d.next.holds = d.next.holds.put(h)
+		if err := d.resolve(h, entry.Voided); entry.CodeOf(err) != code {
+			t.Errorf("resolution %d: %v", i, err)
+		}
+	}
+	if d.next.holds.len() != 1 || len(d.outputs) != 1 {
+		t.Errorf("%d holds open, %d outputs", d.next.holds.len(), len(d.outputs))
+	}
+}
+
 func TestFollowerWithoutAProofIsRefused(t *testing.T) {
 	s := &State{rules: &rulebook{}, corridors: newCorridors()}
 	if _, _, err := s.peerHold(entry.GenesisHash{1}, entry.HoldID{}, nil); entry.CodeOf(err) != entry.PeerProofInvalid {
