@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
-	"net/url"
 	"strings"
 	"time"
 	"unicode"
@@ -16,6 +13,7 @@ import (
 	"connectrpc.com/otelconnect"
 
 	"github.com/comity-ledger/comity/bridge"
+	"github.com/comity-ledger/comity/doors"
 	bridgev1 "github.com/comity-ledger/comity/proto/gen/comity/bridge/v1"
 	"github.com/comity-ledger/comity/proto/gen/comity/bridge/v1/bridgev1connect"
 	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
@@ -38,34 +36,17 @@ const (
 	maxPairs = 1024
 )
 
-// NewClient makes a client for the provider at a URL, such as http://127.0.0.1:7101. Without TLS only loopback addresses are accepted. The
-// dialer checks the address again, so that a name cannot lead elsewhere later.
-func NewClient(address string) (*Client, error) {
-	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, fmt.Errorf("provider address %q: want http://127.0.0.1:PORT", address)
+// NewClient makes a client for the provider at a URL on this machine, such as http://127.0.0.1:7001.
+func NewClient(address string) (*Client, error) { return NewClientTLS(address, nil) }
+
+// NewClientTLS makes a client for the provider at a URL such as https://host.example:7001, with certificates. Without them (nil) only loopback addresses are
+// accepted, over http.
+func NewClientTLS(address string, certificates *doors.Client) (*Client, error) {
+	h, base, err := doors.HTTP(address, certificates)
+	if err != nil {
+		return nil, fmt.Errorf("provider: %w", err)
 	}
-	if !isLoopback(u.Hostname()) {
-		return nil, refusef("not_loopback", "provider address %q is not a loopback address: without TLS only loopback is accepted", address)
-	}
-	dialer := &net.Dialer{Timeout: 5 * time.Second}
-	transport := &http.Transport{
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := dialer.DialContext(ctx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
-				conn.Close()
-				return nil, refusef("not_loopback", "%s leads to %s", addr, conn.RemoteAddr())
-			}
-			return conn, nil
-		},
-		MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute, DisableCompression: true,
-	}
-	return NewClientWith(&http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse
-	}}, strings.TrimRight(u.String(), "/")), nil
+	return NewClientWith(h, base), nil
 }
 
 // NewClientWith makes a client over a given HTTP client, for tests in memory.

@@ -23,6 +23,8 @@ const (
 	Malformed = "malformed"
 	// TryLater: not now; send the same bytes again.
 	TryLater = "try_later"
+	// NotLoopback: the address is not on this machine.
+	NotLoopback = "not_loopback"
 )
 
 // Refusal is a named reason for which a call was not answered, as the edge gives it and as the client receives it.

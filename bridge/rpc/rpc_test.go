@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -298,5 +299,21 @@ func TestPaymentIdHasItsLength(t *testing.T) {
 	h := &handlers{provider: &fake{}}
 	if _, err := h.GetPayment(t.Context(), &bridgev1.GetPaymentRequest{Quote: []byte("short")}); connect.CodeOf(err) != connect.CodeInvalidArgument {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestSpecListsEveryRefusalOfTheEdge(t *testing.T) {
+	spec, err := os.ReadFile("SPEC.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	codes := []string{RoleNotAllowed, BodyTimeout, Oversize, Malformed, TryLater, NotLoopback}
+	for _, code := range codes {
+		if !bytes.Contains(spec, []byte("| `"+code+"` |")) {
+			t.Errorf("%s is not in the table", code)
+		}
+	}
+	if n := bytes.Count(spec, []byte("\n| `")); n != len(codes) {
+		t.Errorf("the table has %d rows, the code %d refusals", n, len(codes))
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"slices"
 	"time"
@@ -26,6 +25,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 
+	"github.com/comity-ledger/comity/doors"
 	bridgev1 "github.com/comity-ledger/comity/proto/gen/comity/bridge/v1"
 	"github.com/comity-ledger/comity/proto/gen/comity/bridge/v1/bridgev1connect"
 	optionsv1 "github.com/comity-ledger/comity/proto/gen/comity/options/v1"
@@ -85,7 +85,9 @@ func (l Limits) withDefaults() Limits {
 type Config struct {
 	// Provider answers the calls. Required.
 	Provider Provider
-	// Identify gives the roles of a caller. Default: every role on a loopback address, none elsewhere.
+	// Doors is the server's end of mutual TLS. Without it only loopback addresses are served, in the clear.
+	Doors *doors.Server
+	// Identify gives the roles of a caller. Default: by certificate where there are Doors; else every role on a loopback address, none elsewhere.
 	Identify func(r *http.Request) ([]optionsv1.Role, error)
 	// Limits bounds callers.
 	Limits Limits
@@ -107,6 +109,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.Identify == nil {
 		cfg.Identify = identifyLoopback
+		if cfg.Doors != nil {
+			cfg.Identify = identifyCertificate(cfg.Doors)
+		}
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -143,13 +148,13 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // ErrNotLoopback is the refusal to listen where other machines can connect: without mutual TLS a caller's role cannot be told.
 var ErrNotLoopback = errors.New("not_loopback: the address is not a loopback address")
 
-// CheckListen refuses a listen address that is not a loopback address. An empty host listens everywhere, so it is refused too.
+// CheckListen refuses, for a server without TLS, a listen address that is not a loopback address. An empty host listens everywhere, so it is refused too.
 func CheckListen(address string) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return fmt.Errorf("listen address %q: %w", address, err)
 	}
-	if !isLoopback(host) {
+	if !doors.IsLoopback(host) {
 		return fmt.Errorf("listen address %q: %w", address, ErrNotLoopback)
 	}
 	return nil
@@ -158,8 +163,10 @@ func CheckListen(address string) error {
 // Serve accepts connections until ctx ends, then answers health checks with "not serving" and waits up to grace for calls under way.
 // It returns nil after an orderly end.
 func (s *Server) Serve(ctx context.Context, listener net.Listener, grace time.Duration) error {
-	if err := CheckListen(listener.Addr().String()); err != nil {
-		return err
+	if s.cfg.Doors == nil {
+		if err := CheckListen(listener.Addr().String()); err != nil {
+			return err
+		}
 	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -170,7 +177,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, grace time.Du
 		ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
+	go func() { failed <- doors.Serve(server, listener, s.cfg.Doors) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)
@@ -189,22 +196,31 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, grace time.Du
 }
 
 var allRoles = []optionsv1.Role{optionsv1.Role_ROLE_OPERATOR, optionsv1.Role_ROLE_BANK, optionsv1.Role_ROLE_OVERSIGHT, optionsv1.Role_ROLE_WITNESS,
-	optionsv1.Role_ROLE_PEER}
+	optionsv1.Role_ROLE_PEER, optionsv1.Role_ROLE_REGISTRAR, optionsv1.Role_ROLE_PROVIDER, optionsv1.Role_ROLE_PUBLIC}
 
 func identifyLoopback(r *http.Request) ([]optionsv1.Role, error) {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil || !isLoopback(host) {
+	if err != nil || !doors.IsLoopback(host) {
 		return nil, fmt.Errorf("caller %s is not on this machine", r.RemoteAddr)
 	}
 	return allRoles, nil
 }
 
-func isLoopback(host string) bool {
-	if host == "localhost" {
-		return true
+// roleOf is the role of a certificate as methods declare it.
+var roleOf = map[doors.Role]optionsv1.Role{
+	doors.Operator: optionsv1.Role_ROLE_OPERATOR, doors.Bank: optionsv1.Role_ROLE_BANK, doors.Oversight: optionsv1.Role_ROLE_OVERSIGHT,
+	doors.Witness: optionsv1.Role_ROLE_WITNESS, doors.Peer: optionsv1.Role_ROLE_PEER, doors.Registrar: optionsv1.Role_ROLE_REGISTRAR,
+	doors.Provider: optionsv1.Role_ROLE_PROVIDER, doors.Public: optionsv1.Role_ROLE_PUBLIC,
+}
+
+func identifyCertificate(d *doors.Server) func(*http.Request) ([]optionsv1.Role, error) {
+	return func(r *http.Request) ([]optionsv1.Role, error) {
+		id, err := d.Identify(r)
+		if err != nil {
+			return nil, err
+		}
+		return []optionsv1.Role{roleOf[id.Role]}, nil
 	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
 }
 
 // rolesOf reads who may call each method. A method that names nobody keeps the server from starting.
@@ -240,7 +256,10 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = control.SetWriteDeadline(time.Now().Add(g.cfg.Limits.BodyTimeout + g.cfg.Limits.CallTimeout + g.cfg.Limits.SendTimeout))
 	caller, err := g.cfg.Identify(r)
 	if err != nil {
-		g.refuse(w, r, refusef(RoleNotAllowed, "%v", err))
+		if doors.CodeOf(err) == "" {
+			err = refusef(RoleNotAllowed, "%v", err)
+		}
+		g.refuse(w, r, err)
 		return
 	}
 	allowed, isRPC := g.roles[r.URL.Path]

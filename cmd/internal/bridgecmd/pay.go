@@ -97,6 +97,7 @@ func (x *payer) provider(key entry.SignerKey) (*rpc.Client, error) {
 
 const (
 	payPause  = 300 * time.Millisecond
+	findPause = 2 * time.Second
 	finalWait = 30 * time.Second
 )
 
@@ -144,7 +145,11 @@ func (x *payer) run(ctx context.Context, wait bool) error {
 		default:
 			return x.giveUp(err)
 		}
-		if err := pause(ctx, payPause); err != nil {
+		rest := payPause
+		if todo.Step == bridge.StepFindHold {
+			rest = findPause
+		}
+		if err := pause(ctx, rest); err != nil {
 			return err
 		}
 	}

@@ -47,8 +47,21 @@ type provider struct {
 	desk *bridge.Desk
 	book *book
 	jobs map[bridge.ID]*job
+	rest map[bridge.ID]resting
 	wait sync.WaitGroup // for jobs
 }
+
+// resting is a hold that could not be placed. One that was refused is tried again later and later, because every try may cost a proof.
+type resting struct {
+	until time.Time
+	pause time.Duration
+	err   error
+}
+
+const (
+	restFirst = time.Second
+	restMost  = 30 * time.Second
+)
 
 // job places or reserves one hold. Calls that need its result wait for it; it goes on without them.
 type job struct {
@@ -282,6 +295,9 @@ func (p *provider) start(id bridge.ID) (*job, error) {
 	if w == nil {
 		return nil, nil
 	}
+	if r, resting := p.rest[id]; resting && time.Now().Before(r.until) {
+		return nil, later(r.err)
+	}
 	if p.run.Err() != nil {
 		return nil, &rpc.Refusal{Code: rpc.TryLater, Detail: "the provider is stopping"}
 	}
@@ -298,6 +314,15 @@ func (p *provider) start(id bridge.ID) (*job, error) {
 		}
 		p.mu.Lock()
 		delete(p.jobs, id)
+		if j.err == nil {
+			delete(p.rest, id)
+		} else {
+			pause := restFirst
+			if !transient(j.err) {
+				pause = min(max(restFirst, 2*p.rest[id].pause), restMost)
+			}
+			p.rest[id] = resting{time.Now().Add(pause), pause, j.err}
+		}
 		p.mu.Unlock()
 		close(j.done)
 	})
@@ -383,9 +408,7 @@ func (p *provider) resume(ctx context.Context) {
 	}
 	for _, deal := range deals {
 		if deal.Stage != bridge.StagePlaced && deal.Work() != nil {
-			if _, err := p.start(deal.ID); err != nil && ctx.Err() == nil {
-				p.log.Warn("a deal cannot go on", "quote", deal.ID, "error", err)
-			}
+			_, _ = p.start(deal.ID) // a job that fails says so itself
 		}
 	}
 }
@@ -426,6 +449,7 @@ func (p *provider) follow(ctx context.Context, a *account, deals []*bridge.Deal)
 		if err := p.add(p.desk.Fail(deal.ID, bridge.DeadlinePassed)); err != nil {
 			return err
 		}
+		delete(p.rest, deal.ID)
 		p.log.Info("given up", "quote", deal.ID, "on", a.name)
 	}
 	for _, h := range o.Reservations() { // a kill may have come between giving up and freeing the notes

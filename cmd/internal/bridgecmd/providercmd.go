@@ -144,7 +144,7 @@ func runProvider(cmd *cobra.Command, o providerOptions) (err error) {
 		return err
 	}
 	logger := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
-	p := &provider{name: o.name, log: logger, byHash: map[entry.GenesisHash]*account{}, jobs: map[bridge.ID]*job{}}
+	p := &provider{name: o.name, log: logger, byHash: map[entry.GenesisHash]*account{}, jobs: map[bridge.ID]*job{}, rest: map[bridge.ID]resting{}}
 	defer p.close()
 	if err := p.openAccounts(ctx, flags, secret); err != nil {
 		return err

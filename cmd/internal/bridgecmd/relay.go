@@ -282,6 +282,15 @@ moment; several may run at once. Without any relayer payments wait, and those wh
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
 		all, err := dialAll(ctx, *ledgers, 2)
+		for said := false; transient(err) && !*once; said = true { // a relayer is started with the machine, perhaps before the ledgers
+			if !said {
+				fmt.Fprintf(cmd.ErrOrStderr(), "waiting for the ledgers: %v\n", err)
+			}
+			if err := pause(ctx, relayIdle); err != nil {
+				return err
+			}
+			all, err = dialAll(ctx, *ledgers, 2)
+		}
 		if err != nil {
 			return err
 		}
@@ -295,7 +304,7 @@ moment; several may run at once. Without any relayer payments wait, and those wh
 			bar := cli.NewProgress(cmd, "Reading "+l.name, -1)
 			err := r.read(ctx, l)
 			bar.Done()
-			if err != nil {
+			if err != nil && (*once || !transient(err)) {
 				return err
 			}
 		}
