@@ -14,6 +14,7 @@ import (
 	"github.com/comity-ledger/comity/cmd/internal/ledgercmd"
 	"github.com/comity-ledger/comity/cmd/internal/oversightcmd"
 	"github.com/comity-ledger/comity/cmd/internal/setupcmd"
+	"github.com/comity-ledger/comity/cmd/internal/telemetry"
 	"github.com/comity-ledger/comity/cmd/internal/verifycmd"
 	"github.com/comity-ledger/comity/cmd/internal/walletcmd"
 	"github.com/comity-ledger/comity/cmd/internal/witnesscmd"
@@ -38,5 +39,6 @@ Exit codes: 0 done, 1 failed, 2 wrong use or input, 3 refused by name, 4 not rea
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	cmd.AddCommand(demo.Command(), ledgercmd.Command(version), corridorcmd.Command(), walletcmd.Command(), escrowcmd.Command(), bridgecmd.Command(), oversightcmd.Command(), witnesscmd.Command(),
 		verifycmd.Command(), setupcmd.Command())
+	telemetry.Commands(cmd, version)
 	return cmd
 }

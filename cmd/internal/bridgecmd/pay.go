@@ -131,7 +131,7 @@ func (x *payer) run(ctx context.Context, wait bool) error {
 			said = step
 			x.tell(steps[todo.Step])
 		}
-		err = x.step(ctx, todo, c)
+		err = x.traced(ctx, todo, c)
 		switch {
 		case err == nil && todo.Step != bridge.StepAwait && todo.Step != bridge.StepFindHold:
 			continue

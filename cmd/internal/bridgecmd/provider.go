@@ -49,6 +49,8 @@ type provider struct {
 	jobs map[bridge.ID]*job
 	rest map[bridge.ID]resting
 	wait sync.WaitGroup // for jobs
+
+	callers callers
 }
 
 // resting is a hold that could not be placed. One that was refused is tried again later and later, because every try may cost a proof.
@@ -268,6 +270,7 @@ func (p *provider) placement(ctx context.Context, id bridge.ID) ([]byte, error) 
 
 // work carries out what a deal calls for, once at a time, and waits for it as long as the call lasts.
 func (p *provider) work(ctx context.Context, id bridge.ID) error {
+	p.callers.asks(ctx, id)
 	j, err := p.start(id)
 	if j == nil || err != nil {
 		return err
@@ -304,11 +307,12 @@ func (p *provider) start(id bridge.ID) (*job, error) {
 	j := &job{done: make(chan struct{})}
 	p.jobs[id] = j
 	p.wait.Go(func() {
-		if deal.Stage == bridge.StageAccepted && !deal.Last() {
-			j.err = p.reserve(p.run, deal, w)
-		} else {
-			j.err = p.place(p.run, deal, w)
-		}
+		j.err = p.callers.work(p.run, deal, func(ctx context.Context) error {
+			if deal.Stage == bridge.StageAccepted && !deal.Last() {
+				return p.reserve(ctx, deal, w)
+			}
+			return p.place(ctx, deal, w)
+		})
 		if j.err != nil {
 			p.log.Warn("a hold is not placed yet", "quote", id, "on", p.nameOf(w.Ledger), "error", j.err)
 		}

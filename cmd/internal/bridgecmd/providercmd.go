@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"net"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"github.com/comity-ledger/comity/bridge"
 	"github.com/comity-ledger/comity/bridge/rpc"
 	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/cmd/internal/telemetry"
 	"github.com/comity-ledger/comity/cmd/internal/walletcmd"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/wallets"
@@ -34,6 +34,7 @@ type providerOptions struct {
 	listen, data, name, readyFile      string
 	exposure, carry                    []string
 	maxQuotes                          int
+	telemetry                          telemetry.Options
 	passphrase                         cli.Passphrase
 }
 
@@ -82,6 +83,7 @@ killed at any moment: it goes on where it was and pays nothing twice. When it an
 	f.StringArrayVar(&o.carry, "carry", nil, "carry earmarked money, as FROM/PROGRAMME=TO/PROGRAMME of two ledgers; repeat for each")
 	f.IntVar(&o.maxQuotes, "max-quotes", 1000, "most open quotes at once")
 	_ = cmd.MarkFlagRequired("data")
+	o.telemetry.AddFlags(cmd)
 	o.passphrase = cli.PassphraseFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runProvider(cmd, o) }
 	return cmd
@@ -143,7 +145,12 @@ func runProvider(cmd *cobra.Command, o providerOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	logger := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+	seen, err := o.telemetry.Start(ctx, telemetry.Config{Service: "comity-provider", Stderr: cmd.ErrOrStderr(), Flags: cmd})
+	if err != nil {
+		return err
+	}
+	defer seen.Shutdown(ctx)
+	logger := seen.Log
 	p := &provider{name: o.name, log: logger, byHash: map[entry.GenesisHash]*account{}, jobs: map[bridge.ID]*job{}, rest: map[bridge.ID]resting{}}
 	defer p.close()
 	if err := p.openAccounts(ctx, flags, secret); err != nil {
@@ -200,6 +207,12 @@ func runProvider(cmd *cobra.Command, o providerOptions) (err error) {
 			return errors.Join(err, listener.Close())
 		}
 	}
+	if err := p.measure(); err != nil {
+		end()
+		return errors.Join(err, listener.Close())
+	}
+	seen.Serving(telemetry.Serves{})
+	defer context.AfterFunc(ctx, func() { seen.Serving(nil) })()
 	fmt.Fprintf(cmd.ErrOrStderr(), "ready %s provider %s, key %s, %d deals unfinished\n", url, o.name, p.desk.Provider(), p.unfinished())
 	err = server.Serve(ctx, listener, 10*time.Second)
 	end()

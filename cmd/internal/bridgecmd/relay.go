@@ -12,6 +12,7 @@ import (
 
 	"github.com/comity-ledger/comity/bridge"
 	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/cmd/internal/telemetry"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/wallets/client"
 )
@@ -146,7 +147,7 @@ func (r *relayer) resolve(ctx context.Context, on *ledger, list []bridge.Resolve
 	if len(items) == 0 {
 		return true
 	}
-	results, err := on.SubmitBatch(ctx, items)
+	results, err := r.submit(ctx, on, items, sent)
 	r.face("send to "+on.name, did{Ledger: on.name, What: "failed"}, err)
 	if err != nil {
 		return true
@@ -278,6 +279,8 @@ moment; several may run at once. Without any relayer payments wait, and those wh
 	fresh := cmd.Flags().Bool("fresh", true, "show ledgers one another before their corridors grow stale, also when nothing waits")
 	ready := cmd.Flags().String("ready-file", "", "write this file once all logs are read")
 	asJSON := cmd.Flags().Bool("json", false, "print one JSON object per line, for programs")
+	var seen telemetry.Options
+	seen.AddFlags(cmd)
 	_ = cmd.MarkFlagRequired("ledger")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
@@ -300,6 +303,14 @@ moment; several may run at once. Without any relayer payments wait, and those wh
 			defer mu.Unlock()
 			printDid(cmd.OutOrStdout(), *asJSON, d)
 		})
+		tel, err := seen.Start(ctx, telemetry.Config{Service: "comity-relay", Stderr: cmd.ErrOrStderr(), Flags: cmd})
+		if err != nil {
+			return err
+		}
+		defer tel.Shutdown(ctx)
+		if err := r.measure(); err != nil {
+			return err
+		}
 		for _, l := range all {
 			bar := cli.NewProgress(cmd, "Reading "+l.name, -1)
 			err := r.read(ctx, l)
@@ -316,6 +327,7 @@ moment; several may run at once. Without any relayer payments wait, and those wh
 				return err
 			}
 		}
+		tel.Serving(telemetry.Serves{})
 		fmt.Fprintf(cmd.ErrOrStderr(), "ready: relaying between %d ledgers\n", len(all))
 		r.follow(ctx)
 		return nil

@@ -1,10 +1,13 @@
 package telemetry
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/comity-ledger/comity/cmd/internal/cli"
 )
@@ -46,4 +49,9 @@ func Commands(root *cobra.Command, version string) {
 			return run(cmd, args)
 		}
 	}
+}
+
+// Note puts an id on the running span, where there is one that is kept. What may be noted is in the package comment.
+func Note(ctx context.Context, key, value string) {
+	trace.SpanFromContext(ctx).SetAttributes(attribute.String(key, value))
 }

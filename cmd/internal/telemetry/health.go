@@ -24,6 +24,15 @@ type Checks interface {
 	Ready(ctx context.Context) []string
 }
 
+// Serves is a process whose health is that it serves.
+type Serves struct{}
+
+// Live implements Checks.
+func (Serves) Live() []string { return nil }
+
+// Ready implements Checks.
+func (Serves) Ready(context.Context) []string { return nil }
+
 // health keeps the checks of the process, none before it has begun.
 type health struct {
 	mu     sync.Mutex // guards checks

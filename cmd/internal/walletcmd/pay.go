@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/cmd/internal/telemetry"
 	"github.com/comity-ledger/comity/wallets"
 	"github.com/comity-ledger/comity/wallets/session"
 	"github.com/comity-ledger/comity/zk"
@@ -84,6 +85,9 @@ release or set a programme, that money is used when other money does not suffice
 		bar := cli.NewProgress(cmd, "Paying", -1)
 		defer bar.Done()
 		result, err := w.Pay(cmd.Context(), order, waiting, eventOf(bar))
+		if a := result.Payment.Attempt; a != nil {
+			telemetry.Note(cmd.Context(), "entry.id", a.TxID.String())
+		}
 		if err != nil && result.Payment.Attempt == nil {
 			return err
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/cmd/internal/telemetry"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/settlement/journal"
 	"github.com/comity-ledger/comity/settlement/proof"
@@ -80,6 +81,7 @@ func required(cmd *cobra.Command, flags ...string) {
 type options struct {
 	data, listen, genesis, ledger, readyFile string
 	workers                                  int
+	telemetry                                telemetry.Options
 }
 
 func runCommand() *cobra.Command {
@@ -103,15 +105,16 @@ to stderr and, with --ready-file, writes its URL there.`,
 	f.StringVar(&o.ledger, "ledger", "", "the ledger's URL, from which a validating witness reads blocks")
 	f.StringVar(&o.readyFile, "ready-file", "", "write the witness's URL here once it answers")
 	f.IntVar(&o.workers, "workers", 0, "processors for checking proofs, 0 for all")
+	o.telemetry.AddFlags(cmd)
 	required(cmd, "data", "listen", "genesis")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return run(cmd.Context(), o, cmd.ErrOrStderr())
+		return run(cmd.Context(), o, cmd, cmd.ErrOrStderr())
 	}
 	return cmd
 }
 
 // run serves until ctx ends.
-func run(ctx context.Context, o options, stderr io.Writer) (err error) {
+func run(ctx context.Context, o options, flags *cobra.Command, stderr io.Writer) (err error) {
 	g, err := cli.ReadGenesis(o.genesis)
 	if err != nil {
 		return err
@@ -134,7 +137,12 @@ func run(ctx context.Context, o options, stderr io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, folder.Close()) }()
 
-	logger := slog.New(slog.NewTextHandler(stderr, nil)).With("witness", name)
+	seen, err := o.telemetry.Start(ctx, telemetry.Config{Service: "comity-witness", Ledger: g.Origin, Stderr: stderr, Flags: flags})
+	if err != nil {
+		return err
+	}
+	defer seen.Shutdown(ctx)
+	logger := seen.Log.With("witness", name)
 	watched := journal.Log{Origin: g.Origin, Key: g.LogKey.Public()}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -170,8 +178,12 @@ func run(ctx context.Context, o options, stderr io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	answers, err := measured(w.Handler(), func() uint64 { head, _ := w.Head(g.Origin); return head.Size })
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	server := &http.Server{
-		Handler: w.Handler(), BaseContext: func(net.Listener) context.Context { return ctx },
+		Handler: answers, BaseContext: func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
@@ -182,6 +194,8 @@ func run(ctx context.Context, o options, stderr io.Writer) (err error) {
 			return errors.Join(err, listener.Close())
 		}
 	}
+	seen.Serving(telemetry.Serves{})
+	defer context.AfterFunc(ctx, func() { seen.Serving(nil) })()
 	return serve(ctx, server, listener, stop)
 }
 
