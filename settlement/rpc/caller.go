@@ -13,7 +13,9 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 
+	"github.com/comity-ledger/comity/doors"
 	optionsv1 "github.com/comity-ledger/comity/proto/gen/comity/options/v1"
+	"github.com/comity-ledger/comity/settlement/entry"
 )
 
 // Caller is who is at the other end of a connection. Its roles come from the connection, never from a message.
@@ -32,10 +34,36 @@ func (c Caller) Has(roles []optionsv1.Role) bool {
 // allRoles is what a caller on this machine may be: whoever can connect to a loopback port can also read the node's files.
 var allRoles = []optionsv1.Role{
 	optionsv1.Role_ROLE_OPERATOR, optionsv1.Role_ROLE_BANK, optionsv1.Role_ROLE_OVERSIGHT, optionsv1.Role_ROLE_WITNESS, optionsv1.Role_ROLE_PEER,
+	optionsv1.Role_ROLE_REGISTRAR, optionsv1.Role_ROLE_PROVIDER, optionsv1.Role_ROLE_PUBLIC,
 }
 
-// IdentifyLoopback gives every role to callers on a loopback address and none to any other. It stands until callers present
-// certificates.
+// roleOf is the role of a certificate as methods declare it.
+var roleOf = map[doors.Role]optionsv1.Role{
+	doors.Operator: optionsv1.Role_ROLE_OPERATOR, doors.Bank: optionsv1.Role_ROLE_BANK, doors.Oversight: optionsv1.Role_ROLE_OVERSIGHT,
+	doors.Witness: optionsv1.Role_ROLE_WITNESS, doors.Peer: optionsv1.Role_ROLE_PEER, doors.Registrar: optionsv1.Role_ROLE_REGISTRAR,
+	doors.Provider: optionsv1.Role_ROLE_PROVIDER, doors.Public: optionsv1.Role_ROLE_PUBLIC,
+}
+
+// IdentifyCertificate knows callers by their certificates: the one role that it states, and "role/name" as the name.
+func IdentifyCertificate(d *doors.Server) func(*http.Request) (Caller, error) {
+	return func(r *http.Request) (Caller, error) {
+		id, err := d.Identify(r)
+		if err != nil {
+			return Caller{}, err
+		}
+		return Caller{Name: id.String(), Roles: []optionsv1.Role{roleOf[id.Role]}}, nil
+	}
+}
+
+// unidentified refuses a caller that Identify did not take, by the name that its certificate was refused by.
+func unidentified(err error) error {
+	if r := (*doors.Refusal)(nil); errors.As(err, &r) {
+		return entry.Refuse(entry.Code(r.Code), "%s", r.Detail)
+	}
+	return entry.Refuse(CodeRoleNotAllowed, "%v", err)
+}
+
+// IdentifyLoopback gives every role to callers on a loopback address and none to any other. It is for servers without TLS.
 func IdentifyLoopback(r *http.Request) (Caller, error) {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil || !isLoopback(host) {

@@ -3,9 +3,11 @@ package rpc
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"connectrpc.com/connect"
 
+	"github.com/comity-ledger/comity/doors"
 	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
 	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/entry"
@@ -22,6 +24,12 @@ const (
 	// CodeNotFound: the ledger holds no such entry.
 	CodeNotFound entry.Code = "not_found"
 )
+
+// certificateRefusals are those of package doors that a request may meet, after the handshake.
+var certificateRefusals = []entry.Code{
+	entry.Code(doors.CertificateRequired), entry.Code(doors.CertificateExpired), entry.Code(doors.CertificateUnknownAuthority),
+	entry.Code(doors.CertificateOtherLedger), entry.Code(doors.CertificateInvalid),
+}
 
 // toConnect is the one place where an error becomes an answer. A refusal keeps its name in an ErrorDetail; a cancelled or late
 // call says so; anything else is our own fault, of which the caller learns nothing but that.
@@ -56,6 +64,9 @@ func errorDetail(r *entry.Refusal) *ledgerv1.ErrorDetail {
 // connectCode sorts refusals into what a generic client can act on: correct the bytes, ask somebody else, come back later, or
 // look at the ledger's state first.
 func connectCode(code entry.Code) connect.Code {
+	if slices.Contains(certificateRefusals, code) {
+		return connect.CodePermissionDenied
+	}
 	switch code {
 	case entry.TryLater:
 		return connect.CodeUnavailable

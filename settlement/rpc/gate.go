@@ -48,7 +48,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	caller, err := g.server.cfg.Identify(r)
 	if err != nil {
-		g.refuse(w, r, entry.Refuse(CodeRoleNotAllowed, "%v", err))
+		g.refuse(w, r, unidentified(err))
 		return
 	}
 	ctx := context.WithValue(r.Context(), callerKey{}, caller)

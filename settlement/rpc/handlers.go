@@ -97,13 +97,13 @@ func (h *handlers) GetStatus(ctx context.Context, _ *ledgerv1.GetStatusRequest) 
 	return out, nil
 }
 
-// submit hands one entry to the ledger. A caller that is a peer and nothing else submits what relays alone.
+// submit hands one entry to the ledger, if its kind is one that the caller may bring.
 func (h *handlers) submit(ctx context.Context, req *ledgerv1.SubmitRequest) (Accepted, error) {
 	if c, _ := CallerFrom(ctx); !c.Has(submitters) {
 		if kind, err := entry.KindOf(req.GetEntry()); err != nil {
 			return Accepted{}, err
-		} else if !slices.Contains(relayed, kind) {
-			return Accepted{}, entry.Refuse(CodeRoleNotAllowed, "a peer submits no %s", kind)
+		} else if !c.brings(kind) {
+			return Accepted{}, entry.Refuse(CodeRoleNotAllowed, "%s submits no %s", c.Name, kind)
 		}
 	}
 	return h.ledger.Submit(ctx, req.GetEntry(), req.GetSegments())
@@ -115,6 +115,28 @@ var (
 	// relayed are the kinds that anybody may bring.
 	relayed = []entry.Kind{entry.KindResolve, entry.KindAttest, entry.KindAmend, entry.KindObserve, entry.KindEvidence}
 )
+
+// brings reports whether a caller that is no submitter may submit a kind: a registrar what the policy signs, a provider its own payments and
+// what relays, a peer what relays.
+func (c Caller) brings(kind entry.Kind) bool {
+	for _, role := range c.Roles {
+		switch role {
+		case optionsv1.Role_ROLE_REGISTRAR:
+			if kind.Privileged() {
+				return true
+			}
+		case optionsv1.Role_ROLE_PROVIDER:
+			if kind == entry.KindTransfer || slices.Contains(relayed, kind) {
+				return true
+			}
+		case optionsv1.Role_ROLE_PEER:
+			if slices.Contains(relayed, kind) {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 func (h *handlers) Submit(ctx context.Context, req *ledgerv1.SubmitRequest) (*ledgerv1.SubmitResponse, error) {
 	accepted, err := h.submit(ctx, req)
@@ -163,6 +185,9 @@ func (h *handlers) SubmitBatch(ctx context.Context, req *ledgerv1.SubmitBatchReq
 // StreamBlocks pulls: the next block is read from the store only when the last one was taken by the connection, so a slow reader
 // costs one block of memory and the write deadline of the gate ends it.
 func (h *handlers) StreamBlocks(ctx context.Context, req *ledgerv1.StreamBlocksRequest, stream *connect.ServerStream[ledgerv1.StreamBlocksResponse]) error {
+	if c, _ := CallerFrom(ctx); !req.GetOmitSegments() && len(c.Roles) > 0 && !slices.ContainsFunc(c.Roles, func(r optionsv1.Role) bool { return r != optionsv1.Role_ROLE_PUBLIC }) {
+		return toConnect(entry.Refuse(CodeRoleNotAllowed, "%s reads no ciphertexts: ask with omit_segments", c.Name))
+	}
 	if !h.streams.TryAcquire(1) {
 		return toConnect(entry.Refuse(entry.TryLater, "too many streams are open"))
 	}

@@ -921,7 +921,7 @@ func TestOnlyLoopbackIsListenedOn(t *testing.T) {
 // TestEveryRefusalMapsToACode keeps connectCode in step with the list of refusals: none becomes an internal error, and each keeps
 // its name.
 func TestEveryRefusalMapsToACode(t *testing.T) {
-	codes := []entry.Code{CodeRoleNotAllowed, CodeBodyTimeout, CodeBatchTooLong, CodeNotFound}
+	codes := append([]entry.Code{CodeRoleNotAllowed, CodeBodyTimeout, CodeBatchTooLong, CodeNotFound}, certificateRefusals...)
 	for _, m := range entry.Codes() {
 		codes = append(codes, m.Code)
 	}
@@ -941,7 +941,8 @@ func TestEveryRefusalOfTheEdgeIsInTheSpec(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, code := range []entry.Code{CodeRoleNotAllowed, CodeBodyTimeout, CodeBatchTooLong, CodeNotFound, entry.Oversize, entry.Malformed, entry.NonCanonical, entry.TryLater} {
+	for _, code := range append([]entry.Code{CodeRoleNotAllowed, CodeBodyTimeout, CodeBatchTooLong, CodeNotFound, entry.Oversize, entry.Malformed, entry.NonCanonical, entry.TryLater},
+		certificateRefusals...) {
 		if !bytes.Contains(spec, []byte("| `"+string(code)+"` |")) {
 			t.Errorf("%s is not in the SPEC", code)
 		}

@@ -20,6 +20,7 @@ import (
 	"connectrpc.com/grpcreflect"
 	"connectrpc.com/otelconnect"
 
+	"github.com/comity-ledger/comity/doors"
 	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
 	"github.com/comity-ledger/comity/proto/gen/comity/ledger/v1/ledgerv1connect"
 )
@@ -65,7 +66,9 @@ type Config struct {
 	Ledger Ledger
 	// Version is the node's software version, shown by GetStatus.
 	Version string
-	// Identify says who is calling. Default: IdentifyLoopback.
+	// Doors is the server's end of mutual TLS. Without it only loopback addresses are served, in the clear.
+	Doors *doors.Server
+	// Identify says who is calling. Default: by certificate where there are Doors, IdentifyLoopback where there are none.
 	Identify func(r *http.Request) (Caller, error)
 	// Limits bounds callers.
 	Limits Limits
@@ -89,6 +92,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.Identify == nil {
 		cfg.Identify = IdentifyLoopback
+		if cfg.Doors != nil {
+			cfg.Identify = IdentifyCertificate(cfg.Doors)
+		}
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -149,11 +155,10 @@ func (s *Server) HTTPServer() *http.Server {
 	}
 }
 
-// ErrNotLoopback is the refusal to listen where other machines can connect: there is no mutual TLS yet, and without it a
-// caller's role cannot be told.
+// ErrNotLoopback is the refusal to listen where other machines can connect without mutual TLS: a caller's role could not be told.
 var ErrNotLoopback = errors.New("not_loopback: the address is not a loopback address")
 
-// CheckListen refuses a listen address that is not a loopback address. An empty host listens everywhere, so it is refused too.
+// CheckListen refuses, for a server without TLS, a listen address that is not a loopback address. An empty host listens everywhere, so it is refused too.
 func CheckListen(address string) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -168,12 +173,14 @@ func CheckListen(address string) error {
 // Serve accepts connections until ctx ends, then shuts down in order: it answers health checks with "not serving", ends the open
 // streams, and waits up to ten seconds for calls under way. It returns nil after an orderly end.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
-	if err := CheckListen(listener.Addr().String()); err != nil {
-		return err
+	if s.cfg.Doors == nil {
+		if err := CheckListen(listener.Addr().String()); err != nil {
+			return err
+		}
 	}
 	server := s.HTTPServer()
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
+	go func() { failed <- doors.Serve(server, listener, s.cfg.Doors) }()
 	select {
 	case err := <-failed:
 		s.end()

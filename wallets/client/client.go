@@ -9,16 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net"
-	"net/http"
-	"net/netip"
-	"net/url"
-	"strings"
 	"time"
 
 	"connectrpc.com/connect"
 	"connectrpc.com/otelconnect"
 
+	"github.com/comity-ledger/comity/doors"
 	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
 	"github.com/comity-ledger/comity/proto/gen/comity/ledger/v1/ledgerv1connect"
 	"github.com/comity-ledger/comity/settlement/entry"
@@ -26,9 +22,6 @@ import (
 	"github.com/comity-ledger/comity/wallets/session"
 	"github.com/comity-ledger/comity/zk"
 )
-
-// NotLoopback is the refusal of an address that is not on this machine.
-const NotLoopback wallets.Code = "not_loopback"
 
 // Client is a connection to one ledger. It is safe for concurrent use.
 type Client struct {
@@ -46,33 +39,17 @@ const (
 	readPause  = 250 * time.Millisecond
 )
 
-// New makes a client for the ledger at a URL, such as http://127.0.0.1:7001. Without TLS only loopback addresses are accepted. The dialer
-// resolves and checks the address again, so that a name cannot lead elsewhere later.
-func New(address string) (*Client, error) {
-	base, err := checkURL(address)
+// New makes a client for the ledger at a URL on this machine, such as http://127.0.0.1:7001.
+func New(address string) (*Client, error) { return NewTLS(address, nil) }
+
+// NewTLS makes a client for the ledger at a URL such as https://host.example:7001, with certificates. Without them (nil) only loopback addresses are
+// accepted, over http.
+func NewTLS(address string, certificates *doors.Client) (*Client, error) {
+	h, base, err := doors.HTTP(address, certificates)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("ledger: %w", err)
 	}
-	dialer := &net.Dialer{Timeout: 5 * time.Second}
-	transport := &http.Transport{
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := dialer.DialContext(ctx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
-				conn.Close()
-				return nil, wallets.Refuse(NotLoopback, "%s leads to %s", addr, conn.RemoteAddr())
-			}
-			return conn, nil
-		},
-		MaxIdleConnsPerHost: 8,
-		IdleConnTimeout:     time.Minute,
-		DisableCompression:  true,
-	}
-	return NewWith(&http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse
-	}}, base), nil
+	return NewWith(h, base), nil
 }
 
 // NewWith makes a client over a given HTTP client, for tests in memory.
@@ -82,19 +59,6 @@ func NewWith(h connect.HTTPClient, base string) *Client {
 		options = append(options, connect.WithInterceptors(telemetry))
 	}
 	return &Client{rpc: ledgerv1connect.NewLedgerServiceClient(h, base, options...)}
-}
-
-func checkURL(text string) (string, error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return "", fmt.Errorf("ledger address %q: want http://127.0.0.1:PORT", text)
-	}
-	host := u.Hostname()
-	ip, err := netip.ParseAddr(host)
-	if host != "localhost" && (err != nil || !ip.Unmap().IsLoopback()) {
-		return "", wallets.Refuse(NotLoopback, "ledger address %q is not a loopback address: without TLS only loopback is accepted", text)
-	}
-	return strings.TrimRight(u.String(), "/"), nil
 }
 
 // fail turns an error of the RPC into a refusal by name where the ledger named one.
@@ -124,7 +88,7 @@ func read[T any](ctx context.Context, doing string, call func(context.Context) (
 		if err == nil {
 			return got, nil
 		}
-		if connect.CodeOf(err) != connect.CodeUnavailable || try == readTries || ctx.Err() != nil {
+		if connect.CodeOf(err) != connect.CodeUnavailable || doors.CodeOf(err) != "" || try == readTries || ctx.Err() != nil {
 			return got, fail(doing, err)
 		}
 		select {

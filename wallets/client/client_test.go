@@ -10,10 +10,10 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/comity-ledger/comity/doors"
 	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
 	"github.com/comity-ledger/comity/proto/gen/comity/ledger/v1/ledgerv1connect"
 	"github.com/comity-ledger/comity/settlement/entry"
-	"github.com/comity-ledger/comity/wallets"
 )
 
 // fake answers what a test puts into it.
@@ -117,7 +117,7 @@ func serve(t *testing.T, f ledgerv1connect.LedgerServiceHandler) *Client {
 
 func TestOnlyLoopbackIsDialled(t *testing.T) {
 	for _, bad := range []string{"http://192.0.2.1:7001", "http://example.org:1", "http://0.0.0.0:1", "http://[2001:db8::1]:1"} {
-		if _, err := New(bad); wallets.CodeOf(err) != NotLoopback {
+		if _, err := New(bad); doors.CodeOf(err) != doors.NotLoopback {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}

@@ -116,12 +116,12 @@ func TestMoneyIsPrintedWithItsDecimals(t *testing.T) {
 }
 
 func TestOnlyLoopbackAddressesAreAccepted(t *testing.T) {
-	for _, good := range []string{"http://127.0.0.1:7001", "http://localhost:7001/", "http://[::1]:7001", "http://127.3.2.1:1"} {
+	for _, good := range []string{"http://127.0.0.1:7001", "http://localhost:7001/", "http://[::1]:7001", "http://127.3.2.1:1", "https://127.0.0.1:1", "https://ledger.example"} {
 		if _, err := LedgerURL(good); err != nil {
 			t.Errorf("%s: %v", good, err)
 		}
 	}
-	for _, bad := range []string{"", "127.0.0.1:7001", "https://127.0.0.1:1", "http://10.0.0.1:1", "http://example.org", "http://u:p@127.0.0.1",
+	for _, bad := range []string{"", "127.0.0.1:7001", "https://u@127.0.0.1:1", "http://10.0.0.1:1", "http://example.org", "http://u:p@127.0.0.1",
 		"http://0.0.0.0:1", "http://127.0.0.1:1/?x=1", "http://localhost.example.org:1", "ftp://127.0.0.1"} {
 		if got, err := LedgerURL(bad); err == nil {
 			t.Errorf("%s was accepted as %s", bad, got)

@@ -4,13 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
+	"github.com/comity-ledger/comity/doors"
 	"github.com/comity-ledger/comity/settlement/entry"
 )
 
@@ -44,27 +43,18 @@ func Money[A ~uint64](minor A, decimals int, code string) string {
 // most programs that read it.
 func MinorUnits[A ~uint64](minor A) string { return strconv.FormatUint(uint64(minor), 10) }
 
-// LedgerURL checks the address of a ledger or a witness and returns it without a trailing slash. Plain http is accepted for a
-// loopback address alone: there is no mutual TLS yet, so anything else would send payments over an open network.
+// LedgerURL checks the address of a ledger, a witness or a provider and returns it without a trailing slash. Plain http is accepted for a
+// loopback address alone: anything else would send payments over an open network. https wants certificates, which package tlsfiles brings.
 func LedgerURL(text string) (string, error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return "", Usagef("address %q: want http://127.0.0.1:PORT", text)
+	u, err := doors.CheckURL(text)
+	if doors.CodeOf(err) == doors.NotLoopback {
+		return "", RefusedAs("not_loopback", err)
 	}
-	if !IsLoopbackHost(u.Hostname()) {
-		return "", RefusedAs("not_loopback", fmt.Errorf("address %q is not a loopback address: without TLS only loopback is accepted", text))
-	}
-	return strings.TrimRight(u.String(), "/"), nil
+	return u, Exit(Usage, err)
 }
 
 // IsLoopbackHost reports whether host is "localhost" or an address in 127.0.0.0/8 or ::1.
-func IsLoopbackHost(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
-}
+func IsLoopbackHost(host string) bool { return doors.IsLoopback(host) }
 
 // WriteNewFile writes a file that must not exist yet, and makes it durable before it returns. A secret file gets mode 0600,
 // any other 0644. A file that exists is a usage error: nothing is ever overwritten, least of all a key.

@@ -2999,28 +2999,24 @@ const file_comity_ledger_v1_ledger_proto_rawDesc = "" +
 	"\vHoldOutcome\x12\x1c\n" +
 	"\x18HOLD_OUTCOME_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13HOLD_OUTCOME_POSTED\x10\x01\x12\x17\n" +
-	"\x13HOLD_OUTCOME_VOIDED\x10\x022\xc2\v\n" +
-	"\rLedgerService\x12e\n" +
+	"\x13HOLD_OUTCOME_VOIDED\x10\x022\xe4\v\n" +
+	"\rLedgerService\x12h\n" +
 	"\n" +
-	"GetGenesis\x12#.comity.ledger.v1.GetGenesisRequest\x1a$.comity.ledger.v1.GetGenesisResponse\"\f\xf2\xa1\x19\x05\x01\x02\x03\x04\x05\x90\x02\x01\x12`\n" +
-	"\tGetStatus\x12\".comity.ledger.v1.GetStatusRequest\x1a#.comity.ledger.v1.GetStatusResponse\"\n" +
-	"\xf2\xa1\x19\x03\x01\x02\x03\x90\x02\x01\x12W\n" +
-	"\x06Submit\x12\x1f.comity.ledger.v1.SubmitRequest\x1a .comity.ledger.v1.SubmitResponse\"\n" +
-	"\xf2\xa1\x19\x03\x01\x02\x05\x90\x02\x02\x12f\n" +
-	"\vSubmitBatch\x12$.comity.ledger.v1.SubmitBatchRequest\x1a%.comity.ledger.v1.SubmitBatchResponse\"\n" +
-	"\xf2\xa1\x19\x03\x01\x02\x05\x90\x02\x02\x12m\n" +
-	"\fStreamBlocks\x12%.comity.ledger.v1.StreamBlocksRequest\x1a&.comity.ledger.v1.StreamBlocksResponse\"\f\xf2\xa1\x19\x05\x01\x02\x03\x04\x05\x90\x02\x010\x01\x12d\n" +
+	"GetGenesis\x12#.comity.ledger.v1.GetGenesisRequest\x1a$.comity.ledger.v1.GetGenesisResponse\"\x0f\xf2\xa1\x19\b\x01\x02\x03\x04\x05\x06\a\b\x90\x02\x01\x12b\n" +
+	"\tGetStatus\x12\".comity.ledger.v1.GetStatusRequest\x1a#.comity.ledger.v1.GetStatusResponse\"\f\xf2\xa1\x19\x05\x01\x02\x03\x06\a\x90\x02\x01\x12Y\n" +
+	"\x06Submit\x12\x1f.comity.ledger.v1.SubmitRequest\x1a .comity.ledger.v1.SubmitResponse\"\f\xf2\xa1\x19\x05\x01\x02\x05\x06\a\x90\x02\x02\x12h\n" +
+	"\vSubmitBatch\x12$.comity.ledger.v1.SubmitBatchRequest\x1a%.comity.ledger.v1.SubmitBatchResponse\"\f\xf2\xa1\x19\x05\x01\x02\x05\x06\a\x90\x02\x02\x12p\n" +
+	"\fStreamBlocks\x12%.comity.ledger.v1.StreamBlocksRequest\x1a&.comity.ledger.v1.StreamBlocksResponse\"\x0f\xf2\xa1\x19\b\x01\x02\x03\x04\x05\x06\a\b\x90\x02\x010\x01\x12g\n" +
 	"\n" +
-	"GetReceipt\x12#.comity.ledger.v1.GetReceiptRequest\x1a$.comity.ledger.v1.GetReceiptResponse\"\v\xf2\xa1\x19\x04\x01\x02\x03\x05\x90\x02\x01\x12n\n" +
-	"\rGetCheckpoint\x12&.comity.ledger.v1.GetCheckpointRequest\x1a'.comity.ledger.v1.GetCheckpointResponse\"\f\xf2\xa1\x19\x05\x01\x02\x03\x04\x05\x90\x02\x01\x12_\n" +
-	"\bGetEntry\x12!.comity.ledger.v1.GetEntryRequest\x1a\".comity.ledger.v1.GetEntryResponse\"\f\xf2\xa1\x19\x05\x01\x02\x03\x04\x05\x90\x02\x01\x12k\n" +
-	"\fGetInclusion\x12%.comity.ledger.v1.GetInclusionRequest\x1a&.comity.ledger.v1.GetInclusionResponse\"\f\xf2\xa1\x19\x05\x01\x02\x03\x04\x05\x90\x02\x01\x12q\n" +
-	"\x0eGetConsistency\x12'.comity.ledger.v1.GetConsistencyRequest\x1a(.comity.ledger.v1.GetConsistencyResponse\"\f\xf2\xa1\x19\x05\x01\x02\x03\x04\x05\x90\x02\x01\x12[\n" +
-	"\aGetHold\x12 .comity.ledger.v1.GetHoldRequest\x1a!.comity.ledger.v1.GetHoldResponse\"\v\xf2\xa1\x19\x04\x01\x02\x03\x05\x90\x02\x01\x12a\n" +
-	"\tListHolds\x12\".comity.ledger.v1.ListHoldsRequest\x1a#.comity.ledger.v1.ListHoldsResponse\"\v\xf2\xa1\x19\x04\x01\x02\x03\x05\x90\x02\x01\x12m\n" +
-	"\rListCorridors\x12&.comity.ledger.v1.ListCorridorsRequest\x1a'.comity.ledger.v1.ListCorridorsResponse\"\v\xf2\xa1\x19\x04\x01\x02\x03\x05\x90\x02\x01\x12r\n" +
-	"\x0fLookupNullifier\x12(.comity.ledger.v1.LookupNullifierRequest\x1a).comity.ledger.v1.LookupNullifierResponse\"\n" +
-	"\xf2\xa1\x19\x03\x01\x02\x03\x90\x02\x01B\xca\x01\n" +
+	"GetReceipt\x12#.comity.ledger.v1.GetReceiptRequest\x1a$.comity.ledger.v1.GetReceiptResponse\"\x0e\xf2\xa1\x19\a\x01\x02\x03\x05\x06\a\b\x90\x02\x01\x12q\n" +
+	"\rGetCheckpoint\x12&.comity.ledger.v1.GetCheckpointRequest\x1a'.comity.ledger.v1.GetCheckpointResponse\"\x0f\xf2\xa1\x19\b\x01\x02\x03\x04\x05\x06\a\b\x90\x02\x01\x12b\n" +
+	"\bGetEntry\x12!.comity.ledger.v1.GetEntryRequest\x1a\".comity.ledger.v1.GetEntryResponse\"\x0f\xf2\xa1\x19\b\x01\x02\x03\x04\x05\x06\a\b\x90\x02\x01\x12n\n" +
+	"\fGetInclusion\x12%.comity.ledger.v1.GetInclusionRequest\x1a&.comity.ledger.v1.GetInclusionResponse\"\x0f\xf2\xa1\x19\b\x01\x02\x03\x04\x05\x06\a\b\x90\x02\x01\x12t\n" +
+	"\x0eGetConsistency\x12'.comity.ledger.v1.GetConsistencyRequest\x1a(.comity.ledger.v1.GetConsistencyResponse\"\x0f\xf2\xa1\x19\b\x01\x02\x03\x04\x05\x06\a\b\x90\x02\x01\x12]\n" +
+	"\aGetHold\x12 .comity.ledger.v1.GetHoldRequest\x1a!.comity.ledger.v1.GetHoldResponse\"\r\xf2\xa1\x19\x06\x01\x02\x03\x05\x06\a\x90\x02\x01\x12c\n" +
+	"\tListHolds\x12\".comity.ledger.v1.ListHoldsRequest\x1a#.comity.ledger.v1.ListHoldsResponse\"\r\xf2\xa1\x19\x06\x01\x02\x03\x05\x06\a\x90\x02\x01\x12o\n" +
+	"\rListCorridors\x12&.comity.ledger.v1.ListCorridorsRequest\x1a'.comity.ledger.v1.ListCorridorsResponse\"\r\xf2\xa1\x19\x06\x01\x02\x03\x05\x06\a\x90\x02\x01\x12s\n" +
+	"\x0fLookupNullifier\x12(.comity.ledger.v1.LookupNullifierRequest\x1a).comity.ledger.v1.LookupNullifierResponse\"\v\xf2\xa1\x19\x04\x01\x02\x03\a\x90\x02\x01B\xca\x01\n" +
 	"\x14com.comity.ledger.v1B\vLedgerProtoP\x01ZCgithub.com/comity-ledger/comity/proto/gen/comity/ledger/v1;ledgerv1\xa2\x02\x03CLX\xaa\x02\x10Comity.Ledger.V1\xca\x02\x10Comity\\Ledger\\V1\xe2\x02\x1cComity\\Ledger\\V1\\GPBMetadata\xea\x02\x12Comity::Ledger::V1b\x06proto3"
 
 var (

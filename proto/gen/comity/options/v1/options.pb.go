@@ -40,6 +40,12 @@ const (
 	Role_ROLE_WITNESS Role = 4
 	// Another ledger's relayer or settlement node.
 	Role_ROLE_PEER Role = 5
+	// The registrar: keeps wallets, programmes and keys of the ledger, by entries that its policy signers sign.
+	Role_ROLE_REGISTRAR Role = 6
+	// A liquidity provider of the bridge, which runs wallets on this ledger.
+	Role_ROLE_PROVIDER Role = 7
+	// Anybody who was given a certificate to read what anybody may read.
+	Role_ROLE_PUBLIC Role = 8
 )
 
 // Enum value maps for Role.
@@ -51,6 +57,9 @@ var (
 		3: "ROLE_OVERSIGHT",
 		4: "ROLE_WITNESS",
 		5: "ROLE_PEER",
+		6: "ROLE_REGISTRAR",
+		7: "ROLE_PROVIDER",
+		8: "ROLE_PUBLIC",
 	}
 	Role_value = map[string]int32{
 		"ROLE_UNSPECIFIED": 0,
@@ -59,6 +68,9 @@ var (
 		"ROLE_OVERSIGHT":   3,
 		"ROLE_WITNESS":     4,
 		"ROLE_PEER":        5,
+		"ROLE_REGISTRAR":   6,
+		"ROLE_PROVIDER":    7,
+		"ROLE_PUBLIC":      8,
 	}
 )
 
@@ -112,14 +124,17 @@ var File_comity_options_v1_options_proto protoreflect.FileDescriptor
 
 const file_comity_options_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"\x1fcomity/options/v1/options.proto\x12\x11comity.options.v1\x1a google/protobuf/descriptor.proto*s\n" +
+	"\x1fcomity/options/v1/options.proto\x12\x11comity.options.v1\x1a google/protobuf/descriptor.proto*\xab\x01\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rROLE_OPERATOR\x10\x01\x12\r\n" +
 	"\tROLE_BANK\x10\x02\x12\x12\n" +
 	"\x0eROLE_OVERSIGHT\x10\x03\x12\x10\n" +
 	"\fROLE_WITNESS\x10\x04\x12\r\n" +
-	"\tROLE_PEER\x10\x05:O\n" +
+	"\tROLE_PEER\x10\x05\x12\x12\n" +
+	"\x0eROLE_REGISTRAR\x10\x06\x12\x11\n" +
+	"\rROLE_PROVIDER\x10\a\x12\x0f\n" +
+	"\vROLE_PUBLIC\x10\b:O\n" +
 	"\x05roles\x12\x1e.google.protobuf.MethodOptions\x18\x9e\x94\x03 \x03(\x0e2\x17.comity.options.v1.RoleR\x05rolesB\xd2\x01\n" +
 	"\x15com.comity.options.v1B\fOptionsProtoP\x01ZEgithub.com/comity-ledger/comity/proto/gen/comity/options/v1;optionsv1\xa2\x02\x03COX\xaa\x02\x11Comity.Options.V1\xca\x02\x11Comity\\Options\\V1\xe2\x02\x1dComity\\Options\\V1\\GPBMetadata\xea\x02\x13Comity::Options::V1b\x06proto3"
 

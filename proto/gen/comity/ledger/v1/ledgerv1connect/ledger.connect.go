@@ -83,12 +83,14 @@ type LedgerServiceClient interface {
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
 	// Submit asks the ledger to accept one entry and answers once it is durable. Submitting the same entry again is safe: it
 	// answers with the first acceptance. After a lost answer, send the same bytes again. A caller that is a peer and nothing else
-	// submits what relays: resolve, attest, amend, observe and evidence entries.
+	// submits what relays: resolve, attest, amend, observe and evidence entries; a provider submits transactions too; a registrar submits
+	// privileged entries, which carry signatures of the ledger's policy whoever brings them.
 	Submit(context.Context, *v1.SubmitRequest) (*v1.SubmitResponse, error)
 	// SubmitBatch submits up to 1024 entries in one call. Each is accepted or refused on its own; the results stand in the order of
 	// the request.
 	SubmitBatch(context.Context, *v1.SubmitBatchRequest) (*v1.SubmitBatchResponse, error)
-	// StreamBlocks sends every block from a height on and then the new ones as they become durable.
+	// StreamBlocks sends every block from a height on and then the new ones as they become durable. Callers that are public and nothing else
+	// leave the ciphertexts out (omit_segments).
 	StreamBlocks(context.Context, *v1.StreamBlocksRequest) (*connect.ServerStreamForClient[v1.StreamBlocksResponse], error)
 	// GetReceipt returns the receipt of an accepted entry, waiting for it to become final.
 	GetReceipt(context.Context, *v1.GetReceiptRequest) (*v1.GetReceiptResponse, error)
@@ -373,12 +375,14 @@ type LedgerServiceHandler interface {
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
 	// Submit asks the ledger to accept one entry and answers once it is durable. Submitting the same entry again is safe: it
 	// answers with the first acceptance. After a lost answer, send the same bytes again. A caller that is a peer and nothing else
-	// submits what relays: resolve, attest, amend, observe and evidence entries.
+	// submits what relays: resolve, attest, amend, observe and evidence entries; a provider submits transactions too; a registrar submits
+	// privileged entries, which carry signatures of the ledger's policy whoever brings them.
 	Submit(context.Context, *v1.SubmitRequest) (*v1.SubmitResponse, error)
 	// SubmitBatch submits up to 1024 entries in one call. Each is accepted or refused on its own; the results stand in the order of
 	// the request.
 	SubmitBatch(context.Context, *v1.SubmitBatchRequest) (*v1.SubmitBatchResponse, error)
-	// StreamBlocks sends every block from a height on and then the new ones as they become durable.
+	// StreamBlocks sends every block from a height on and then the new ones as they become durable. Callers that are public and nothing else
+	// leave the ciphertexts out (omit_segments).
 	StreamBlocks(context.Context, *v1.StreamBlocksRequest, *connect.ServerStream[v1.StreamBlocksResponse]) error
 	// GetReceipt returns the receipt of an accepted entry, waiting for it to become final.
 	GetReceipt(context.Context, *v1.GetReceiptRequest) (*v1.GetReceiptResponse, error)

@@ -1,0 +1,235 @@
+package rpc
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/comity-ledger/comity/doors"
+	"github.com/comity-ledger/comity/doors/authority"
+	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
+	"github.com/comity-ledger/comity/proto/gen/comity/ledger/v1/ledgerv1connect"
+	optionsv1 "github.com/comity-ledger/comity/proto/gen/comity/options/v1"
+	"github.com/comity-ledger/comity/settlement/entry"
+)
+
+// guarded is a server over mutual TLS with an authority that makes callers.
+type guarded struct {
+	t       *testing.T
+	ledger  *fakeLedger
+	by      *authority.Authority
+	ca, url string
+}
+
+func newAuthority(t *testing.T, l doors.Ledger) *authority.Authority {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := authority.New(l, key, time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func issue(t *testing.T, a *authority.Authority, r authority.Request) (cert, key string) {
+	t.Helper()
+	public, private, err := authority.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Key, r.Lifetime = public, time.Hour
+	text, err := a.Issue(r, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	if err := errors.Join(os.WriteFile(cert, text, 0o600), os.WriteFile(key, private, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	return cert, key
+}
+
+func guard(t *testing.T, limits Limits) *guarded {
+	t.Helper()
+	g := &guarded{t: t, ledger: newFake(t)}
+	hash := doors.Ledger(g.ledger.genesis.Hash())
+	g.by = newAuthority(t, hash)
+	g.ca = filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(g.ca, g.by.Certificate(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cert, key := issue(t, g.by, authority.Request{Role: doors.Operator, Name: "node", IPs: []net.IP{net.IPv4(127, 0, 0, 1)}})
+	d, err := doors.NewServer(doors.ServerConfig{Cert: cert, Key: key, ClientCAs: []string{g.ca}, Ledgers: []doors.Ledger{hash}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := New(Config{Ledger: g.ledger, Doors: d, Limits: limits})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.url = "https://" + listener.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ctx, listener) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
+// client makes a caller with certificates of an authority.
+func (g *guarded) client(by *authority.Authority, role doors.Role, name string, options ...connect.ClientOption) ledgerv1connect.LedgerServiceClient {
+	return ledgerv1connect.NewLedgerServiceClient(g.http(by, role, name), g.url, options...)
+}
+
+func (g *guarded) http(by *authority.Authority, role doors.Role, name string) *http.Client {
+	g.t.Helper()
+	cfg := doors.ClientConfig{CAs: []string{g.ca}}
+	if by != nil {
+		cert, key := issue(g.t, by, authority.Request{Role: role, Name: name})
+		cfg.Certs, cfg.Keys = []string{cert}, []string{key}
+	}
+	c, err := doors.NewClient(cfg)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	h, _, err := doors.HTTP(g.url, c)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(h.CloseIdleConnections)
+	return h
+}
+
+func TestRolesComeFromCertificates(t *testing.T) {
+	g := guard(t, Limits{})
+	for _, option := range []connect.ClientOption{connect.WithProtoJSON(), connect.WithGRPC(), connect.WithGRPCWeb()} {
+		bank := g.client(g.by, doors.Bank, "first", option)
+		if _, err := bank.GetStatus(t.Context(), &ledgerv1.GetStatusRequest{}); err != nil {
+			t.Fatal(err)
+		}
+		public := g.client(g.by, doors.Public, "reader", option)
+		if _, err := public.GetGenesis(t.Context(), &ledgerv1.GetGenesisRequest{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := public.GetStatus(t.Context(), &ledgerv1.GetStatusRequest{}); detail(err) != string(CodeRoleNotAllowed) {
+			t.Fatalf("a public caller asked for the status: %v", err)
+		}
+		if _, err := public.Submit(t.Context(), &ledgerv1.SubmitRequest{Entry: []byte("good")}); detail(err) != string(CodeRoleNotAllowed) {
+			t.Fatalf("a public caller submitted: %v", err)
+		}
+	}
+	// Another ledger's authority is not trusted here; without a certificate the handshake says what is missing.
+	stranger := g.client(newAuthority(t, doors.Ledger{9}), doors.Operator, "root")
+	if _, err := stranger.GetGenesis(t.Context(), &ledgerv1.GetGenesisRequest{}); doors.CodeOf(err) == "" {
+		t.Fatalf("another ledger's operator: %v", err)
+	}
+	if _, err := g.client(nil, "", "").GetGenesis(t.Context(), &ledgerv1.GetGenesisRequest{}); doors.CodeOf(err) != doors.CertificateRequired {
+		t.Fatalf("no certificate: %v", err)
+	}
+	// Tiles too.
+	resp, err := g.http(g.by, doors.Public, "mirror").Get(g.url + "/checkpoint")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode == http.StatusForbidden {
+		t.Fatalf("tiles for a public caller: %s", resp.Status)
+	}
+}
+
+// TestPublicReadsNoCiphertexts: a certificate to read what anybody may read gives the log and not the segments.
+func TestPublicReadsNoCiphertexts(t *testing.T) {
+	g := guard(t, Limits{})
+	read := func(role doors.Role, omit bool) error {
+		s, err := g.client(g.by, role, "reader").StreamBlocks(t.Context(), &ledgerv1.StreamBlocksRequest{StopAtHead: true, OmitSegments: omit})
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		blocks := 0
+		for s.Receive() {
+			blocks++
+		}
+		if s.Err() == nil && blocks == 0 {
+			t.Fatal("no block came")
+		}
+		return s.Err()
+	}
+	if err := read(doors.Public, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := read(doors.Public, false); detail(err) != string(CodeRoleNotAllowed) {
+		t.Fatalf("segments for a public caller: %v", err)
+	}
+	if err := read(doors.Oversight, false); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestWhoMayCallWhat states the rights of every role, method by method: a method that is added, or a role that gets a right, changes it.
+func TestWhoMayCallWhat(t *testing.T) {
+	all := "operator registrar bank oversight witness peer provider public"
+	want := map[string]string{
+		"GetGenesis": all, "StreamBlocks": all, "GetCheckpoint": all, "GetEntry": all, "GetInclusion": all, "GetConsistency": all,
+		"GetReceipt": "operator registrar bank oversight peer provider public",
+		"GetHold":    "operator registrar bank oversight peer provider", "ListHolds": "operator registrar bank oversight peer provider",
+		"ListCorridors": "operator registrar bank oversight peer provider",
+		"GetStatus":     "operator registrar bank oversight provider", "LookupNullifier": "operator bank oversight provider",
+		"Submit": "operator registrar bank peer provider", "SubmitBatch": "operator registrar bank peer provider",
+	}
+	rules, err := proceduresOf(ledgerv1.File_comity_ledger_v1_ledger_proto.Services().ByName("LedgerService"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(rules) != len(want) || len(roleOf) != len(doors.Roles) || len(allRoles) != len(doors.Roles) {
+		t.Fatalf("%d methods for %d expected; %d roles of %d", len(rules), len(want), len(roleOf), len(doors.Roles))
+	}
+	for path, rule := range rules {
+		var may []string
+		for _, role := range doors.Roles {
+			if slices.Contains(rule.roles, roleOf[role]) {
+				may = append(may, string(role))
+			}
+		}
+		name := path[strings.LastIndex(path, "/")+1:]
+		if got := strings.Join(may, " "); got != want[name] {
+			t.Errorf("%s: %s, want %s", name, got, want[name])
+		}
+	}
+	kinds := map[optionsv1.Role][]entry.Kind{
+		optionsv1.Role_ROLE_REGISTRAR: {entry.KindIssue, entry.KindRedeem, entry.KindRegister, entry.KindFreeze, entry.KindProgramme, entry.KindOversight, entry.KindDocument,
+			entry.KindCorridor, entry.KindOverride, entry.KindClose},
+		optionsv1.Role_ROLE_PROVIDER: append([]entry.Kind{entry.KindTransfer}, relayed...),
+		optionsv1.Role_ROLE_PEER:     relayed,
+	}
+	for _, role := range allRoles {
+		for kind := entry.KindGenesis; kind <= entry.KindClose; kind++ {
+			if got := (Caller{Roles: []optionsv1.Role{role}}).brings(kind); got != slices.Contains(kinds[role], kind) {
+				t.Errorf("%v brings %v: %v", role, kind, got)
+			}
+		}
+	}
+}
