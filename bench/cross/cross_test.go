@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -176,5 +177,24 @@ func TestMirrorComparesBlocksWithCheckpoints(t *testing.T) {
 	}
 	if _, err := (&mirror{final: proof.Head{Size: 3}, leaves: leaves}).observation(entry.Header{}, 0); err == nil {
 		t.Error("a head without hashes was shown")
+	}
+}
+
+// A payment whose next wait begins inside the answer to the last one must not be forgotten.
+func TestWaitersMayAddWaiters(t *testing.T) {
+	s := &side{mirror: &mirror{}}
+	var heard []uint64
+	for _, index := range []uint64{4, 2, 9} {
+		s.whenFinal(index, func(size uint64, _ time.Time) {
+			heard = append(heard, index)
+			s.whenFinal(index+3, func(uint64, time.Time) { heard = append(heard, index+3) })
+		})
+	}
+	for _, size := range []uint64{3, 8, 20} {
+		s.final.Size = size
+		pass(s.finals, size, func(later []waiter) { s.finals = later }, time.Now())
+	}
+	if want := []uint64{2, 4, 5, 7, 9, 12}; !slices.Equal(slices.Sorted(slices.Values(heard)), want) || len(s.finals) != 0 {
+		t.Errorf("heard %v with %d left, want %v", heard, len(s.finals), want)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -155,7 +154,7 @@ func (d *driver) ready() error {
 func (d *driver) moved(s *side, b *ledgerv1.Block) {
 	now := time.Now()
 	if b == nil {
-		s.finals = pass(s.finals, s.final.Size, now)
+		pass(s.finals, s.final.Size, func(later []waiter) { s.finals = later }, now)
 		return
 	}
 	for i, leaf := range b.GetEntries() {
@@ -175,7 +174,7 @@ func (d *driver) moved(s *side, b *ledgerv1.Block) {
 		switch e := e.(type) {
 		case *entry.Observe:
 			s.seen[e.Peer] = e.Size
-			s.observes[e.Peer] = pass(s.observes[e.Peer], e.Size, now)
+			pass(s.observes[e.Peer], e.Size, func(later []waiter) { s.observes[e.Peer] = later }, now)
 		case *entry.Resolve:
 			if then := d.holds[e.Hold]; then != nil {
 				delete(d.holds, e.Hold)
@@ -185,15 +184,20 @@ func (d *driver) moved(s *side, b *ledgerv1.Block) {
 	}
 }
 
-// pass calls the waiters whose index lies below size and keeps the others. A waiter may add others to other lists.
-func pass(list []waiter, size uint64, now time.Time) []waiter {
-	return slices.DeleteFunc(list, func(w waiter) bool {
-		if w.index >= size {
-			return false
+// pass takes the waiters whose index lies below size out of a list and calls them. A waiter may add others, to this list as well.
+func pass(list []waiter, size uint64, keep func([]waiter), now time.Time) {
+	var due, later []waiter
+	for _, w := range list {
+		if w.index < size {
+			due = append(due, w)
+		} else {
+			later = append(later, w)
 		}
+	}
+	keep(later)
+	for _, w := range due {
 		w.then(size, now)
-		return true
-	})
+	}
 }
 
 // whenFinal calls then once a cosigned checkpoint covers an entry. Called with mu held.
@@ -294,7 +298,7 @@ func (d *driver) begin(p *premade, since time.Time) error {
 			x.at[heldFinalB] = now
 			a.whenSeen(b, index, func(size uint64, now time.Time) {
 				x.at[seenA] = now
-				d.pay(x, index, size)
+				b.whenFinal(size-1, func(uint64, time.Time) { d.pay(x, index, size) }) // A may hear of a block of B before we do
 			})
 		})
 	}, d.refuses(x, "provider's hold")}

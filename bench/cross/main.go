@@ -37,6 +37,7 @@ type options struct {
 	rate                              float64
 	duration, warm                    time.Duration
 	set, data, out, json, profile     string
+	comity                            string
 	quiet                             bool
 }
 
@@ -74,6 +75,7 @@ func parse() options {
 	flag.StringVar(&o.out, "out", "", "write the report to this Markdown file as well")
 	flag.StringVar(&o.json, "json", "", "write the figures to this file as JSON; - for stdout instead of the report")
 	flag.StringVar(&o.profile, "profile", "", "write a processor profile of every process but the driver, for each part, to this folder")
+	flag.StringVar(&o.comity, "comity", "", "relay with this program's `bridge relay` instead of our own relayer")
 	flag.BoolVar(&o.quiet, "quiet", false, "no progress")
 	flag.Parse()
 	return o
@@ -248,7 +250,11 @@ func measure(ctx context.Context, o options, stdout io.Writer) (err error) {
 	for _, n := range w.nodes {
 		urls = append(urls, n.url)
 	}
-	w.relayer, err = startChild(ctx, config{Role: roleRelayer, Name: "relayer", Seed: s.Seed, Created: s.Created, Ledgers: s.Ledgers, URLs: urls, Profile: o.profile})
+	if o.comity != "" {
+		w.relayer, err = startShipped(ctx, &o, nations, urls)
+	} else {
+		w.relayer, err = startChild(ctx, config{Role: roleRelayer, Name: "relayer", Seed: s.Seed, Created: s.Created, Ledgers: s.Ledgers, URLs: urls, Profile: o.profile})
+	}
 	if err != nil {
 		return err
 	}
@@ -300,7 +306,7 @@ func drive(o *options, s *set, w *world, d *driver, r *report) error {
 		for i, c := range w.all() {
 			p.add(c.config, counters[i])
 		}
-		p.Processes = append(p.Processes, process{Name: "driver (payers, providers)", CPU: cpu, RSS: peakRSS()})
+		p.Processes = append(p.Processes, process{Name: "driver (payers, providers)", CPU: cpu, RSS: peakRSS(os.Getpid())})
 		p.finish()
 		o.tell("  %.0f payments/s, to both final p50 %v p99 %v", p.Rate, p.Total.P50, p.Total.P99)
 		r.Parts = append(r.Parts, p)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -144,6 +145,10 @@ func (r *relayer) plan() (map[entry.GenesisHash]*call, error) {
 		a := &plan.Resolves[i]
 		if still[a.Hold] = true; r.resolving[a.Hold] || len(to(a.On).forget) >= maxCall {
 			still[a.Hold] = r.resolving[a.Hold]
+			continue
+		}
+		if slices.ContainsFunc(a.Peers, func(p bridge.PeerLeaf) bool { return p.Size > uint64(len(r.byHash[p.Ledger].leaves)) }) {
+			delete(still, a.Hold) // another relayer showed what has not come to us yet
 			continue
 		}
 		var peers []entry.PeerProof

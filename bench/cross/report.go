@@ -184,7 +184,7 @@ func (c *process) did() string {
 		return fmt.Sprintf("%d blocks with %d entries (%.1f each), %.1f proofs a batch; for each block proving %v, sequencing %v, storing %v, cosigning %v", n.Blocks, n.Accepted,
 			float64(n.Accepted)/float64(max(1, n.Blocks)), float64(n.Proofs)/float64(max(1, n.Batches)), per(n.Proving), per(n.Sequencing), per(n.Storing), per(n.Cosigning))
 	}
-	if n := c.Relayer; n != nil {
+	if n := c.Relayer; n != nil && n.Batches > 0 {
 		text := fmt.Sprintf("%d plans, %d observations and %d resolutions in %d calls", n.Plans, n.Observes, n.Resolves, n.Batches)
 		for code, count := range n.Refused {
 			text += fmt.Sprintf(", %d %s", count, code)
