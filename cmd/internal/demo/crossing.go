@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/comity-ledger/comity/cmd/internal/bridgecmd"
@@ -152,8 +153,8 @@ func (s *story) payAcross() error {
 		}
 		words := ""
 		for _, o := range asked.Offers {
-			words += fmt.Sprintf("%-8s  %s for %s: %s BOR for 1 AUR, spread %s (%d.%02d%%)\n", o.Provider, s.aurelia.money(minor(o.Pays)), s.borealis.money(minor(o.Gets)), o.Rate,
-				s.aurelia.money(minor(o.Spread)), o.SpreadBP/100, o.SpreadBP%100)
+			words += fmt.Sprintf("%-8s %s for %s\n         1 AUR is %s BOR, spread %s (%d.%02d%%)\n", o.Provider, s.aurelia.money(minor(o.Pays)), s.borealis.money(minor(o.Gets)),
+				strings.TrimSuffix(strings.TrimRight(o.Rate, "0"), "."), s.aurelia.money(minor(o.Spread)), o.SpreadBP/100, o.SpreadBP%100)
 		}
 		best = asked.Offers[0]
 		if minor(best.Pays) >= minor(asked.Offers[1].Pays) {
@@ -177,7 +178,7 @@ func (s *story) payAcross() error {
 		if paid.Status != "settled" || minor(paid.Pays) > minor(best.Pays) {
 			return "", fmt.Errorf("the payment is %s, at %s", paid.Status, paid.Pays)
 		}
-		return fmt.Sprintf("asked: %s\nthe provider's money waited in Borealis for the ministry's, which waited in Aurelia for Borealis' decision; a relayer carried the proofs", question), nil
+		return fmt.Sprintf("asked: %s\nBorealis locked the provider's money, Aurelia the ministry's; Borealis decided, Aurelia followed; a relayer carried the proofs", question), nil
 	})
 	if err != nil {
 		return err
@@ -216,8 +217,8 @@ func (s *story) payAcross() error {
 			if err := s.receiptOf(side.n, done.Entry, side.file); err != nil {
 				return "", err
 			}
-			words += fmt.Sprintf("%s: hold %s posted by entry %d\n", side.n.land, side.hold, done.Entry)
+			words += fmt.Sprintf("%s: entry %d posts hold %s\n", side.n.land, done.Entry, side.hold)
 		}
-		return words + "each with its ledger's genesis alone, under the cosignatures of both foreign witnesses", nil
+		return words + "each with nothing but its ledger's genesis file", nil
 	})
 }

@@ -113,7 +113,7 @@ type Step struct {
 // Refused is one refusal that the story shows.
 type Refused struct {
 	What string `json:"what"`
-	By   string `json:"by"` // who refused: "ledger", "wallet", "provider" or "command"
+	By   string `json:"by"` // who refused: "ledger", "wallet", "payer's wallet", "provider" or "command"
 	Code string `json:"code"`
 }
 
@@ -136,6 +136,8 @@ type story struct {
 	providers map[string]*provider
 	crossings []payment
 	relayer   *process
+	tap       *tap // between the first relayer and Borealis
+	unrelayed vanished
 	ledgers   []Ledger
 	children  children
 	world
@@ -243,13 +245,20 @@ func (s *story) tell(cmd *cobra.Command) error {
 		s.verifyOffline,
 		s.join,
 		s.payAcross,
+		s.relayerKilled,
+		s.parties,
+		s.escrow,
+		s.fork,
+		s.returned,
+		s.vehicle,
+		s.offices,
 		s.finish,
 	} {
 		if err := chapter(); err != nil {
 			return err
 		}
 	}
-	fmt.Fprintf(s.out, "\nEvery step held: %d transactions on three ledgers, %d payments,\n%d of them tried across borders, %d refusals, %.1f s.\n", s.transactions, s.payments,
+	fmt.Fprintf(s.out, "\nEvery step held: %d transactions with %d payments on three ledgers,\n%d payments tried across borders, %d refusals by name, %.1f s.\n", s.transactions, s.payments,
 		len(s.crossings), len(s.refusals), time.Since(s.began).Seconds())
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/comity-ledger/comity/cmd/internal/cli"
 )
 
 // Ledger is where one ledger stands at the end.
@@ -46,15 +48,15 @@ func (s *story) finish() error {
 			if issued != out || issued == 0 {
 				return "", fmt.Errorf("%s: issued %s, found %s", n.land, n.money(issued), n.money(out))
 			}
-			words += fmt.Sprintf("%-9s issued %s, redeemed %s, unspent %s, in holds %s: conserved\n", n.land, n.money(issued), n.money(minor(l.Redeemed)), n.money(minor(l.Unspent)),
-				n.money(minor(l.Held)))
+			plain := func(text string) string { return cli.Money(minor(text), n.decimals, "") }
+			words += fmt.Sprintf("%-9s %s issued and conserved\n          = %s unspent + %s redeemed + %s held\n", n.land, n.money(issued), plain(l.Unspent), plain(l.Redeemed), plain(l.Held))
 		}
 		return words, nil
 	})
 	if err != nil {
 		return err
 	}
-	return s.step("final checkpoints, each cosigned by both foreign witnesses", func() (string, error) {
+	return s.step("final checkpoints, cosigned by both foreign witnesses", func() (string, error) {
 		words := ""
 		for i, n := range s.nations() {
 			if _, err := n.final(); err != nil {

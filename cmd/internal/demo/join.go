@@ -13,15 +13,15 @@ import (
 
 // Wallets of those who pay across borders. A provider has one on each ledger: its name and the land's.
 const (
-	ministry   = "ministry"    // of health, in Aurelia
-	agency     = "aid-agency"  // in Aurelia
-	hospital   = "hospital"    // supplier, in Borealis
-	harbour    = "port-office" // in Cordelia
-	meridian   = "meridian"    // providers
-	straits    = "straits"
-	thousandth = 1    // minor units of Borealis
-	bor        = 1000 // to the crown of Borealis
-	cor        = 100  // to the crown of Cordelia
+	ministry = "ministry"    // of health, in Aurelia
+	agency   = "aid-agency"  // in Aurelia
+	hospital = "hospital"    // supplier, in Borealis
+	harbour  = "port-office" // in Cordelia
+	meridian = "meridian"    // providers
+	straits  = "straits"
+
+	bor = 1000 // minor units to the crown of Borealis
+	cor = 100  // to the crown of Cordelia
 )
 
 // provider is a liquidity provider: a process with a wallet on every ledger.
@@ -43,6 +43,9 @@ func (s *story) ratesOf(name string, holdSeconds int) string {
 	}
 	return out.String()
 }
+
+// liquidity is what each provider is given in Borealis, in crowns.
+const liquidity = 150_000
 
 // holdSeconds is how long a provider's money waits for a decision.
 const holdSeconds = 60
@@ -77,7 +80,10 @@ func (s *story) join() error {
 	}
 	return s.step("two providers and a relayer start; corridors are observed", func() (string, error) {
 		err := both(func() error { return s.startProvider(meridian) }, func() error { return s.startProvider(straits) }, func() (err error) {
-			s.relayer, err = s.startRelayer("relayer-1")
+			if s.tap, err = newTap(s.borealis.url()); err != nil {
+				return err
+			}
+			s.relayer, err = s.startRelayer("relayer-1", s.tap)
 			return err
 		})
 		if err != nil {
@@ -136,7 +142,7 @@ func (s *story) endow() (string, error) {
 		wallet string
 		amount zk.Amount
 	}{
-		{s.borealis, meridian, 150_000 * bor}, {s.borealis, straits, 150_000 * bor}, {s.cordelia, meridian, 80_000 * cor},
+		{s.borealis, meridian, liquidity * bor}, {s.borealis, straits, liquidity * bor}, {s.cordelia, meridian, 80_000 * cor},
 	}
 	words := "the treasury of Aurelia gives its ministry 300,000.00 AUR and an aid agency 100,000.00 AUR"
 	for _, x := range stock {
@@ -149,7 +155,7 @@ func (s *story) endow() (string, error) {
 	for _, n := range s.nations() {
 		s.closed(meridian+"-"+n.land, straits+"-"+n.land)
 	}
-	s.closed(ministry, hospital, harbour) // commands open them from here on
+	s.closed(ministry, agency, hospital, harbour) // commands open them from here on
 	return words, nil
 }
 
@@ -253,11 +259,15 @@ func (s *story) startProvider(name string) error {
 	return err
 }
 
-// startRelayer starts a relayer between all ledgers.
-func (s *story) startRelayer(name string) (*process, error) {
+// startRelayer starts a relayer between all ledgers. It reaches Borealis through a tap, if there is one.
+func (s *story) startRelayer(name string, t *tap) (*process, error) {
 	args := []string{"bridge", "relay", "--json"}
 	for _, n := range s.nations() {
-		args = append(args, "--ledger", n.named())
+		address := n.named()
+		if n == s.borealis && t != nil {
+			address = n.land + "=" + t.url
+		}
+		args = append(args, "--ledger", address)
 	}
 	p, _, err := s.start(name, args...)
 	return p, err

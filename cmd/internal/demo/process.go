@@ -275,6 +275,7 @@ func (s *story) close() {
 	}
 	s.wallets = map[string]*actor{}
 	s.children.stop()
+	s.tap.close()
 }
 
 // both runs things at the same time.

@@ -45,7 +45,7 @@ func wrap(text string, width int) (lines []string) {
 // shorten cuts the middle out of a long word.
 func shorten(word string) string {
 	if r := []rune(word); len(r) > longest {
-		return string(r[:18]) + "…" + string(r[len(r)-12:])
+		return string(r[:12]) + "…" + string(r[len(r)-8:])
 	}
 	return word
 }

@@ -1,0 +1,49 @@
+package demo
+
+import (
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// tap is a wire between a relayer and a ledger. It passes everything on, and does one thing before it passes on the answer to a batch of
+// entries: so the story can kill a relayer at the worst moment, when the ledger has decided and the relayer has not heard of it.
+type tap struct {
+	url    string
+	server *http.Server
+	before atomic.Pointer[func()]
+}
+
+func newTap(ledger string) (*tap, error) {
+	target, err := url.Parse(ledger)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	t := &tap{url: "http://" + listener.Addr().String()}
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.FlushInterval = -1 // streams
+	proxy.ModifyResponse = func(r *http.Response) error {
+		if do := t.before.Load(); do != nil && strings.HasSuffix(r.Request.URL.Path, "/SubmitBatch") {
+			(*do)()
+		}
+		return nil
+	}
+	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
+	t.server = &http.Server{Handler: proxy, ReadHeaderTimeout: 5 * time.Second}
+	go func() { _ = t.server.Serve(listener) }() // ends with close
+	return t, nil
+}
+
+func (t *tap) close() {
+	if t != nil {
+		_ = t.server.Close()
+	}
+}
