@@ -18,14 +18,17 @@ type texts struct {
 	Head, HeadLocked, Claim, Acquire, NoTimeout string
 
 	// Writing a block.
-	AddBlock, AddEntries, AddSegments, AddNullifiers, AddSequences, AddTiles string
+	AddBlock, AddEntries, AddSegments, AddCommitments, AddNullifiers, AddSequences, AddTiles string
 
 	// Reading.
-	Block, BlockEntries, BlockSegments, Entry, Anchor, Sequence string
-	SpentIn, SpentSince, Tile, TileRoots, Tails                 string
+	Block, BlockEntries, BlockSegments, BlockCommitments, Entry, Anchor, Sequence string
+	SpentIn, SpentSince, Tile, TileRoots, Tails                                   string
 
 	// Checkpoint and snapshot.
 	Newest, NewestNumber, DropNewest, AddNewest string
+
+	// The lease.
+	Lease, AddLease, ChangeLease string
 }
 
 var source = texts{
@@ -55,9 +58,10 @@ var source = texts{
 	NoTimeout: `SET LOCAL statement_timeout = 0`,
 
 	AddBlock: `INSERT INTO @.blocks (height, time_millis, first_index, entries, segments, root, tree, tree_size, note_root, registry_root, readers_root,
-		sequences, nullifiers, commitments, tail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
-	AddEntries:  `INSERT INTO @.entries (first_index, height, bundle) VALUES ($1, $2, $3)`,
-	AddSegments: `INSERT INTO @.segments (height, part, bundle) VALUES ($1, $2, $3)`,
+		sequences, nullifiers, tail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
+	AddEntries:     `INSERT INTO @.entries (first_index, height, bundle) VALUES ($1, $2, $3)`,
+	AddSegments:    `INSERT INTO @.segments (height, part, bundle) VALUES ($1, $2, $3)`,
+	AddCommitments: `INSERT INTO @.commitments (height, part, packed) VALUES ($1, $2, $3)`,
 	AddNullifiers: `INSERT INTO @.nullifiers (part, nullifier, entry_index, height)
 		SELECT $1, n.nullifier, n.entry_index, $2 FROM unnest($3::bytea[], $4::int8[]) AS n (nullifier, entry_index)`,
 	AddSequences: `INSERT INTO @.sequences (sequence, entry_index, height)
@@ -66,13 +70,14 @@ var source = texts{
 		SELECT t.level, t.tile, t.root, t.hashes FROM unnest($1::int4[], $2::int8[], $3::bytea[], $4::bytea[]) AS t (level, tile, root, hashes)`,
 
 	Block: `SELECT time_millis, first_index, entries, segments, root, tree, tree_size, note_root, registry_root, readers_root,
-		sequences, nullifiers, commitments FROM @.blocks WHERE height = $1`,
+		sequences, nullifiers FROM @.blocks WHERE height = $1`,
 	BlockEntries: `SELECT bundle FROM @.entries WHERE first_index >= (SELECT first_index FROM @.blocks WHERE height = $1)
 		AND first_index < (SELECT first_index + entries FROM @.blocks WHERE height = $1) ORDER BY first_index`,
-	BlockSegments: `SELECT bundle FROM @.segments WHERE height = $1 ORDER BY part`,
-	Entry:         `SELECT first_index, height, bundle FROM @.entries WHERE first_index <= $1 ORDER BY first_index DESC LIMIT 1`,
-	Anchor:        `SELECT time_millis, tree, tree_size, note_root, registry_root, readers_root FROM @.blocks WHERE height = $1`,
-	Sequence:      `SELECT entry_index, height FROM @.sequences WHERE sequence = $1`,
+	BlockSegments:    `SELECT bundle FROM @.segments WHERE height = $1 ORDER BY part`,
+	BlockCommitments: `SELECT packed FROM @.commitments WHERE height = $1 ORDER BY part`,
+	Entry:            `SELECT first_index, height, bundle FROM @.entries WHERE first_index <= $1 ORDER BY first_index DESC LIMIT 1`,
+	Anchor:           `SELECT time_millis, tree, tree_size, note_root, registry_root, readers_root FROM @.blocks WHERE height = $1`,
+	Sequence:         `SELECT entry_index, height FROM @.sequences WHERE sequence = $1`,
 
 	SpentIn:    `SELECT nullifier, entry_index, height FROM @.nullifiers WHERE part = $1 AND nullifier = ANY ($2::bytea[])`,
 	SpentSince: `SELECT height, root, nullifiers FROM @.blocks WHERE height >= $1 AND height <= $2 ORDER BY height LIMIT 128`,
@@ -87,6 +92,10 @@ var source = texts{
 	NewestNumber: `SELECT number FROM @.newest WHERE kind = $1 AND part = 0 FOR UPDATE`,
 	DropNewest:   `DELETE FROM @.newest WHERE kind = $1`,
 	AddNewest:    `INSERT INTO @.newest (kind, part, number, bytes) VALUES ($1, $2, $3, $4)`,
+
+	Lease:       `SELECT changes, holder, url, millis, epoch FROM @.lease WHERE id = 1`,
+	AddLease:    `INSERT INTO @.lease (id, changes, holder, url, millis, epoch) VALUES (1, 1, $1, $2, $3, $4)`,
+	ChangeLease: `UPDATE @.lease SET changes = changes + 1, holder = $2, url = $3, millis = $4, epoch = $5 WHERE id = 1 AND changes = $1 RETURNING changes`,
 }
 
 // in gives the texts for one schema.

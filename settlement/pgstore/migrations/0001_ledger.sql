@@ -28,7 +28,6 @@ CREATE TABLE @.blocks (
   readers_root  bytea NOT NULL,
   sequences     bytea NOT NULL,
   nullifiers    bytea NOT NULL,
-  commitments   bytea NOT NULL,
   tail          bytea NOT NULL
 );
 
@@ -44,6 +43,13 @@ CREATE TABLE @.segments (
   height int8  NOT NULL,
   part   int4  NOT NULL,
   bundle bytea NOT NULL,
+  PRIMARY KEY (height, part)
+);
+
+CREATE TABLE @.commitments (
+  height int8  NOT NULL,
+  part   int4  NOT NULL,
+  packed bytea NOT NULL,
   PRIMARY KEY (height, part)
 );
 
@@ -75,4 +81,13 @@ CREATE TABLE @.newest (
   number int8  NOT NULL,
   bytes  bytea NOT NULL,
   PRIMARY KEY (kind, part)
+);
+
+CREATE TABLE @.lease (
+  id      int4 PRIMARY KEY CHECK (id = 1),
+  changes int8 NOT NULL CHECK (changes > 0),
+  holder  text NOT NULL,
+  url     text NOT NULL,
+  millis  int8 NOT NULL CHECK (millis >= 0),
+  epoch   int8 NOT NULL CHECK (epoch >= 0)
 );
