@@ -15,6 +15,7 @@ import (
 	"github.com/comity-ledger/comity/cmd/internal/oversightcmd"
 	"github.com/comity-ledger/comity/cmd/internal/setupcmd"
 	"github.com/comity-ledger/comity/cmd/internal/telemetry"
+	"github.com/comity-ledger/comity/cmd/internal/tlsfiles"
 	"github.com/comity-ledger/comity/cmd/internal/verifycmd"
 	"github.com/comity-ledger/comity/cmd/internal/walletcmd"
 	"github.com/comity-ledger/comity/cmd/internal/witnesscmd"
@@ -39,6 +40,12 @@ Exit codes: 0 done, 1 failed, 2 wrong use or input, 3 refused by name, 4 not rea
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	cmd.AddCommand(demo.Command(), ledgercmd.Command(version), corridorcmd.Command(), walletcmd.Command(), escrowcmd.Command(), bridgecmd.Command(), oversightcmd.Command(), witnesscmd.Command(),
 		verifycmd.Command(), setupcmd.Command())
+	for _, group := range cmd.Commands() {
+		switch group.Name() {
+		case "ledger", "corridor", "wallet", "escrow", "bridge", "oversight", "witness":
+			tlsfiles.Flags(group)
+		}
+	}
 	telemetry.Commands(cmd, version)
 	return cmd
 }

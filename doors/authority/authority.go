@@ -166,3 +166,9 @@ func Parse(text []byte) (*x509.Certificate, error) {
 	}
 	return x509.ParseCertificate(block.Bytes)
 }
+
+// LifetimeOf is how long a certificate was issued for.
+func LifetimeOf(c *x509.Certificate) time.Duration { return c.NotAfter.Sub(c.NotBefore) - early }
+
+// Lifetime is how long the authority's own certificate was issued for.
+func (a *Authority) Lifetime() time.Duration { return LifetimeOf(a.cert) }

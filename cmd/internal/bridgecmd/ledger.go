@@ -11,6 +11,7 @@ import (
 
 	"github.com/comity-ledger/comity/bridge"
 	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/cmd/internal/tlsfiles"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/settlement/proof"
 	"github.com/comity-ledger/comity/wallets"
@@ -35,7 +36,7 @@ func dial(ctx context.Context, text string) (*ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := client.New(address)
+	c, err := client.NewTLS(address, tlsfiles.From(ctx))
 	if err != nil {
 		return nil, err
 	}

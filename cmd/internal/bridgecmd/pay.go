@@ -15,6 +15,7 @@ import (
 	"github.com/comity-ledger/comity/bridge"
 	"github.com/comity-ledger/comity/bridge/rpc"
 	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/cmd/internal/tlsfiles"
 	"github.com/comity-ledger/comity/cmd/internal/walletcmd"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/wallets"
@@ -80,7 +81,7 @@ func (x *payer) clock(ctx context.Context) (bridge.Clock, error) {
 	return c, err
 }
 
-func (x *payer) provider(key entry.SignerKey) (*rpc.Client, error) {
+func (x *payer) provider(ctx context.Context, key entry.SignerKey) (*rpc.Client, error) {
 	if c := x.clients[key]; c != nil {
 		return c, nil
 	}
@@ -88,7 +89,7 @@ func (x *payer) provider(key entry.SignerKey) (*rpc.Client, error) {
 	if !ok {
 		return nil, bridge.Refuse(bridge.QuoteMismatch, "nothing is known of where provider %s answers", key)
 	}
-	c, err := rpc.NewClient(url)
+	c, err := rpc.NewClientTLS(url, tlsfiles.From(ctx))
 	if err == nil {
 		x.clients[key] = c
 	}
@@ -190,7 +191,7 @@ func (x *payer) step(ctx context.Context, todo bridge.Todo, c bridge.Clock) erro
 		}
 		return x.record(x.pay.Reserved(draft.Opening()))
 	case bridge.StepPromise:
-		p, err := x.provider(todo.Provider)
+		p, err := x.provider(ctx, todo.Provider)
 		if err != nil {
 			return err
 		}
@@ -206,7 +207,7 @@ func (x *payer) step(ctx context.Context, todo bridge.Todo, c bridge.Clock) erro
 	case bridge.StepAccept:
 		return x.cover(ctx, todo)
 	case bridge.StepProceed:
-		p, err := x.provider(todo.Provider)
+		p, err := x.provider(ctx, todo.Provider)
 		if err != nil {
 			return err
 		}
@@ -240,7 +241,7 @@ func (x *payer) step(ctx context.Context, todo bridge.Todo, c bridge.Clock) erro
 
 // cover has the last provider place its hold, and reads that hold in the deciding ledger's log.
 func (x *payer) cover(ctx context.Context, todo bridge.Todo) error {
-	p, err := x.provider(todo.Provider)
+	p, err := x.provider(ctx, todo.Provider)
 	if err != nil {
 		return err
 	}

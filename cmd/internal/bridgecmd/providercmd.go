@@ -18,6 +18,7 @@ import (
 	"github.com/comity-ledger/comity/bridge/rpc"
 	"github.com/comity-ledger/comity/cmd/internal/cli"
 	"github.com/comity-ledger/comity/cmd/internal/telemetry"
+	"github.com/comity-ledger/comity/cmd/internal/tlsfiles"
 	"github.com/comity-ledger/comity/cmd/internal/walletcmd"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/wallets"
@@ -75,7 +76,7 @@ killed at any moment: it goes on where it was and pays nothing twice. When it an
 	f.StringVar(&o.ratesCommand, "rates-command", "", "a shell command that prints a rates file")
 	f.DurationVar(&o.ratesEvery, "rates-every", 10*time.Second, "how often the command is run, or the file looked at")
 	f.DurationVar(&o.follow, "follow-every", 500*time.Millisecond, "how often the ledgers are read for decisions")
-	f.StringVar(&o.listen, "listen", "127.0.0.1:7101", "loopback address and port; port 0 takes a free one")
+	f.StringVar(&o.listen, "listen", "127.0.0.1:7101", "address and port, loopback without TLS; port 0 takes a free one")
 	f.StringVar(&o.data, "data", "", "the provider's data folder; made if there is none (required)")
 	f.StringVar(&o.name, "name", "provider", "the provider's name, for people")
 	f.StringVar(&o.readyFile, "ready-file", "", "write the provider's URL here once it answers")
@@ -84,6 +85,7 @@ killed at any moment: it goes on where it was and pays nothing twice. When it an
 	f.IntVar(&o.maxQuotes, "max-quotes", 1000, "most open quotes at once")
 	_ = cmd.MarkFlagRequired("data")
 	o.telemetry.AddFlags(cmd)
+	tlsfiles.ServerFlag(cmd)
 	o.passphrase = cli.PassphraseFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runProvider(cmd, o) }
 	return cmd
@@ -125,11 +127,8 @@ func (o *providerOptions) parseLedgers() ([]ledgerFlag, error) {
 
 func runProvider(cmd *cobra.Command, o providerOptions) (err error) {
 	ctx := cmd.Context()
-	if err := rpc.CheckListen(o.listen); err != nil {
-		if errors.Is(err, rpc.ErrNotLoopback) {
-			return cli.RefusedAs("not_loopback", err)
-		}
-		return cli.Usagef("%w", err)
+	if err := tlsfiles.CheckListen(cmd, o.listen); err != nil {
+		return err
 	}
 	if (o.rates == "") == (o.ratesCommand == "") {
 		return cli.Usagef("give --rates or --rates-command")
@@ -176,7 +175,15 @@ func runProvider(cmd *cobra.Command, o providerOptions) (err error) {
 	if err := o.readRates(ctx, p); err != nil {
 		return err // at the start a bad rates file is an error; later it stops the quotes
 	}
-	server, err := rpc.New(rpc.Config{Provider: p, Log: logger})
+	var served []entry.GenesisHash
+	for _, a := range p.accounts {
+		served = append(served, a.hash)
+	}
+	guard, err := tlsfiles.Server(cmd, logger, served...)
+	if err != nil {
+		return err
+	}
+	server, err := rpc.New(rpc.Config{Provider: p, Doors: guard, Log: logger})
 	if err != nil {
 		return err
 	}
@@ -185,7 +192,7 @@ func runProvider(cmd *cobra.Command, o providerOptions) (err error) {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", o.listen, err)
 	}
-	url := "http://" + listener.Addr().String()
+	url := tlsfiles.Scheme(guard) + listener.Addr().String()
 	control, err := p.serveControl(o.data)
 	if err != nil {
 		return errors.Join(err, listener.Close())

@@ -18,6 +18,7 @@ import (
 	"github.com/comity-ledger/comity/bridge"
 	"github.com/comity-ledger/comity/bridge/rpc"
 	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/cmd/internal/tlsfiles"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/wallets"
 	"github.com/comity-ledger/comity/zk"
@@ -149,7 +150,7 @@ func askSellers(ctx context.Context, urls []string) (sellers []*seller, problems
 				failed[i] = err
 				return
 			}
-			c, err := rpc.NewClient(address)
+			c, err := rpc.NewClientTLS(address, tlsfiles.From(ctx))
 			if err != nil {
 				failed[i] = err
 				return

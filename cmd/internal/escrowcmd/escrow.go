@@ -16,6 +16,7 @@ import (
 
 	"github.com/comity-ledger/comity/cmd/internal/cli"
 	"github.com/comity-ledger/comity/cmd/internal/keyfile"
+	"github.com/comity-ledger/comity/cmd/internal/tlsfiles"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/wallets/client"
 )
@@ -181,7 +182,7 @@ func (f ledgerFlags) dial(ctx context.Context) (*remote, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := client.New(address)
+	c, err := client.NewTLS(address, tlsfiles.From(ctx))
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,11 @@
 // checking its log, and the proposals by which its policy signers act.
 package ledgercmd
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/comity-ledger/comity/cmd/internal/pkicmd"
+)
 
 // Command returns the group "ledger". version is shown by the status of a running ledger.
 func Command(version string) *cobra.Command {
@@ -12,7 +16,7 @@ func Command(version string) *cobra.Command {
 		Long: `Create, run, watch and check a settlement ledger, and act for it under its policy: a proposal is made by one person, signed by as
 many as the policy asks for, each on their own machine, and submitted by anybody.`,
 	}
-	cmd.AddCommand(initCommand(), runCommand(version), statusCommand(), replayCommand(), copyCommand(), verifyCommand(), exportCommand(),
-		proposeCommand(), signCommand(), submitCommand(), signerKeygen(), receiptCommand(), anchorCommand(), verifyDocumentCommand())
+	cmd.AddCommand(initCommand(), runCommand(version), statusCommand(), replayCommand(), copyCommand(), backupCommand(), restoreCommand(), balanceCommand(), dayCommand(), verifyCommand(), exportCommand(),
+		proposeCommand(), pkicmd.Command(), signCommand(), submitCommand(), signerKeygen(), receiptCommand(), anchorCommand(), verifyDocumentCommand())
 	return cmd
 }

@@ -3,12 +3,13 @@ package ledgercmd
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"time"
 
 	"connectrpc.com/connect"
 
 	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/cmd/internal/tlsfiles"
+	"github.com/comity-ledger/comity/doors"
 	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
 	"github.com/comity-ledger/comity/proto/gen/comity/ledger/v1/ledgerv1connect"
 	"github.com/comity-ledger/comity/settlement/entry"
@@ -30,9 +31,9 @@ func Dial(ctx context.Context, address string, want *entry.GenesisHash) (*Remote
 	if err != nil {
 		return nil, err
 	}
-	caller := &http.Client{ // no proxy, and no redirect away from this machine
-		Transport:     &http.Transport{ResponseHeaderTimeout: 90 * time.Second},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	caller, url, err := doors.HTTP(url, tlsfiles.From(ctx))
+	if err != nil {
+		return nil, err
 	}
 	client := ledgerv1connect.NewLedgerServiceClient(caller, url,
 		connect.WithReadMaxBytes(maxAnswer), connect.WithAcceptCompression("gzip", nil, nil))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"runtime/pprof"
 	"slices"
@@ -18,6 +19,8 @@ import (
 	"github.com/comity-ledger/comity/cmd/internal/cli"
 	"github.com/comity-ledger/comity/cmd/internal/keyfile"
 	"github.com/comity-ledger/comity/cmd/internal/telemetry"
+	"github.com/comity-ledger/comity/cmd/internal/tlsfiles"
+	"github.com/comity-ledger/comity/doors"
 	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/settlement/journal"
@@ -41,8 +44,11 @@ func runCommand(version string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run a ledger",
-		Long: `Run the ledger of a data folder until it is interrupted. It serves Connect, gRPC, gRPC-Web, JSON and C2SP tlog-tiles on one loopback port:
-without mutual TLS nobody else may be served.
+		Long: `Run the ledger of a data folder until it is interrupted. It serves Connect, gRPC, gRPC-Web, JSON and C2SP tlog-tiles on one port.
+
+Without certificates that is a loopback port, for callers on this machine. With --tls-cert, --tls-key and --tls-client-ca it is served over mutual
+TLS 1.3, and a caller's certificate says what it may do (comity ledger pki makes them). Witnesses at https addresses want --tls-ca too. Files that
+change are read again without a restart.
 
 The log is kept in the data folder, or in the PostgreSQL database that --store or COMITY_STORE names.
 
@@ -57,7 +63,7 @@ in order: what was taken in is settled and answered first. It can be killed at a
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.data, "data", "", "the data folder (required)")
-	f.StringVar(&o.listen, "listen", "127.0.0.1:7001", "loopback address and port; port 0 takes a free one")
+	f.StringVar(&o.listen, "listen", "127.0.0.1:7001", "address and port, loopback without TLS; port 0 takes a free one")
 	f.StringArrayVar(&o.witnesses, "witness", nil, "where a witness of genesis answers, as NAME=URL; repeat for each")
 	f.StringVar(&o.readyFile, "ready-file", "", "write the ledger's URL here once it answers")
 	f.IntVar(&o.workers, "workers", 0, "processors for checking proofs, 0 for all")
@@ -65,6 +71,7 @@ in order: what was taken in is settled and answered first. It can be killed at a
 	_ = cmd.MarkFlagRequired("data")
 	o.store.add(cmd)
 	o.telemetry.AddFlags(cmd)
+	tlsfiles.ServerFlag(cmd)
 	o.passphrase = cli.PassphraseFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runLedger(cmd, o, version) }
 	return cmd
@@ -72,18 +79,15 @@ in order: what was taken in is settled and answered first. It can be killed at a
 
 func runLedger(cmd *cobra.Command, o runOptions, version string) (err error) {
 	ctx := cmd.Context()
-	if err := rpc.CheckListen(o.listen); err != nil {
-		if errors.Is(err, rpc.ErrNotLoopback) {
-			return cli.RefusedAs("not_loopback", err)
-		}
-		return cli.Usagef("%w", err)
+	if err := tlsfiles.CheckListen(cmd, o.listen); err != nil {
+		return err
 	}
 	f := folder(o.data)
 	g, err := f.readGenesis()
 	if err != nil {
 		return err
 	}
-	endpoints, err := witnessEndpoints(g, o.witnesses)
+	endpoints, err := witnessEndpoints(g, o.witnesses, tlsfiles.From(ctx))
 	if err != nil {
 		return err
 	}
@@ -112,6 +116,10 @@ func runLedger(cmd *cobra.Command, o runOptions, version string) (err error) {
 	}
 	defer seen.Shutdown(ctx)
 	logger := seen.Log.With("ledger", g.Origin)
+	guard, err := tlsfiles.Server(cmd, logger, g.Hash())
+	if err != nil {
+		return err
+	}
 	bar := cli.NewProgress(cmd, "Opening the store", -1)
 	opener, err := o.store.opener(cmd, f, func(done, total uint64) { bar.Set(int(done), int(total)) })
 	if err != nil {
@@ -129,7 +137,7 @@ func runLedger(cmd *cobra.Command, o runOptions, version string) (err error) {
 		return named(err)
 	}
 	bar.Describe("Replaying the log")
-	n, err := node.Start(ctx, node.Config{Store: store, Verifier: verifier, Signer: signer, Witnesses: endpoints, Log: logger,
+	n, err := node.Start(ctx, node.Config{Store: store, Verifier: verifier, Signer: signer, Witnesses: endpoints, HTTP: witnessClient(tlsfiles.From(ctx)), Log: logger,
 		Progress: func(height, _ uint64) { bar.Set(int(height), int(head.Height)) }})
 	bar.Done()
 	if err != nil {
@@ -147,7 +155,7 @@ func runLedger(cmd *cobra.Command, o runOptions, version string) (err error) {
 			err = errors.Join(err, stop())
 		}
 	}()
-	server, err := rpc.New(rpc.Config{Ledger: served{n}, Version: version, Log: logger})
+	server, err := rpc.New(rpc.Config{Ledger: served{n}, Version: version, Doors: guard, Log: logger})
 	if err != nil {
 		return err
 	}
@@ -156,7 +164,7 @@ func runLedger(cmd *cobra.Command, o runOptions, version string) (err error) {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", o.listen, err)
 	}
-	url := "http://" + listener.Addr().String()
+	url := tlsfiles.Scheme(guard) + listener.Addr().String()
 	if o.profile != "" {
 		file, err := os.Create(o.profile)
 		if err != nil {
@@ -192,7 +200,7 @@ func runLedger(cmd *cobra.Command, o runOptions, version string) (err error) {
 }
 
 // witnessEndpoints reads NAME=URL and refuses a name that genesis does not list, or that comes twice.
-func witnessEndpoints(g *entry.Genesis, flags []string) ([]journal.Endpoint, error) {
+func witnessEndpoints(g *entry.Genesis, flags []string, certificates *doors.Client) ([]journal.Endpoint, error) {
 	var out []journal.Endpoint
 	for _, text := range flags {
 		name, address, ok := strings.Cut(text, "=")
@@ -201,6 +209,9 @@ func witnessEndpoints(g *entry.Genesis, flags []string) ([]journal.Endpoint, err
 		}
 		url, err := cli.LedgerURL(address)
 		if err != nil {
+			return nil, fmt.Errorf("--witness %s: %w", name, err)
+		}
+		if _, _, err := doors.HTTP(url, certificates); err != nil {
 			return nil, fmt.Errorf("--witness %s: %w", name, err)
 		}
 		if !slices.ContainsFunc(g.Witnesses.Members, func(w entry.Witness) bool { return w.Name == name }) {
@@ -212,6 +223,14 @@ func witnessEndpoints(g *entry.Genesis, flags []string) ([]journal.Endpoint, err
 		out = append(out, journal.Endpoint{Name: name, URL: url})
 	}
 	return out, nil
+}
+
+// witnessClient reaches witnesses over mutual TLS; nil is the journal's own, for loopback.
+func witnessClient(certificates *doors.Client) *http.Client {
+	if certificates == nil {
+		return nil
+	}
+	return &http.Client{Transport: doors.Transport(certificates), CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
 // namedLog gives the journal's errors the names by which a script tells them apart.

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/cmd/internal/tlsfiles"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/settlement/logdir"
 	"github.com/comity-ledger/comity/settlement/proof"
@@ -155,7 +156,7 @@ func openLedger(ctx context.Context, address string) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := client.New(url)
+	c, err := client.NewTLS(url, tlsfiles.From(ctx))
 	if err != nil {
 		return nil, err
 	}

@@ -69,16 +69,26 @@ func ServerFlag(cmd *cobra.Command) {
 		"serve over mutual TLS, with --tls-cert and --tls-key, to callers whose certificates this authority signed, PEM; repeat for several (or $"+envClientCA+")")
 }
 
-// Server gives the server's end of mutual TLS that a command was given, for certificates of these ledgers; nil without --tls-client-ca. Then a
-// listen address of another kind than loopback is refused.
-func Server(cmd *cobra.Command, listen string, log *slog.Logger, ledgers ...entry.GenesisHash) (*doors.Server, error) {
+// CheckListen refuses an address to listen on: without --tls-client-ca any that is not a loopback address.
+func CheckListen(cmd *cobra.Command, address string) error {
+	err := rpc.CheckListen(address)
+	if errors.Is(err, rpc.ErrNotLoopback) {
+		if len(given(cmd, "tls-client-ca", envClientCA)) > 0 {
+			return nil
+		}
+		return cli.RefusedAs("not_loopback", err)
+	}
+	if err != nil {
+		return cli.Usagef("%w: want 127.0.0.1:PORT", err)
+	}
+	return nil
+}
+
+// Server gives the server's end of mutual TLS that a command was given, for certificates of these ledgers; nil without --tls-client-ca.
+func Server(cmd *cobra.Command, log *slog.Logger, ledgers ...entry.GenesisHash) (*doors.Server, error) {
 	cas := given(cmd, "tls-client-ca", envClientCA)
 	if len(cas) == 0 {
-		err := rpc.CheckListen(listen)
-		if errors.Is(err, rpc.ErrNotLoopback) {
-			return nil, cli.RefusedAs("not_loopback", err)
-		}
-		return nil, cli.Exit(cli.Usage, err)
+		return nil, nil
 	}
 	certs, keys := given(cmd, "tls-cert", envCert), given(cmd, "tls-key", envKey)
 	if len(certs) == 0 || len(keys) == 0 {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/cmd/internal/tlsfiles"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/wallets"
 	"github.com/comity-ledger/comity/wallets/client"
@@ -56,7 +57,7 @@ func genesisOf(ctx context.Context, file, ledger, hash string) (*entry.Genesis, 
 		if ledger, err = cli.LedgerURL(ledger); err != nil {
 			return nil, nil, err
 		}
-		c, err := client.New(ledger)
+		c, err := client.NewTLS(ledger, tlsfiles.From(ctx))
 		if err != nil {
 			return nil, nil, err
 		}

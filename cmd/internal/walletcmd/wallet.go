@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/cmd/internal/tlsfiles"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/wallets"
 	"github.com/comity-ledger/comity/wallets/client"
@@ -161,7 +162,7 @@ func connect(ctx context.Context, folder *keystore.Folder, ledger string) (*Wall
 		if ledger, err = cli.LedgerURL(ledger); err != nil {
 			return nil, err
 		}
-		if w.Client, err = client.New(ledger); err != nil {
+		if w.Client, err = client.NewTLS(ledger, tlsfiles.From(ctx)); err != nil {
 			return nil, err
 		}
 		theirs, _, err := w.Client.Genesis(ctx)

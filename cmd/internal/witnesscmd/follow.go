@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"net/http"
 	"time"
 
 	"connectrpc.com/connect"
@@ -32,7 +31,7 @@ type follower struct {
 	logger    *slog.Logger
 }
 
-func newFollower(g *entry.Genesis, url string, workers int, logger *slog.Logger) (*follower, error) {
+func newFollower(g *entry.Genesis, h connect.HTTPClient, url string, workers int, logger *slog.Logger) (*follower, error) {
 	verifier, err := circuits.Verifier(g, workers)
 	if err != nil {
 		return nil, err
@@ -41,7 +40,7 @@ func newFollower(g *entry.Genesis, url string, workers int, logger *slog.Logger)
 	return &follower{
 		validator: journal.NewValidator(p),
 		player:    p,
-		client:    ledgerv1connect.NewLedgerServiceClient(http.DefaultClient, url, connect.WithReadMaxBytes(maxBlock)),
+		client:    ledgerv1connect.NewLedgerServiceClient(h, url, connect.WithReadMaxBytes(maxBlock)),
 		logger:    logger,
 	}, nil
 }

@@ -20,6 +20,8 @@ import (
 
 	"github.com/comity-ledger/comity/cmd/internal/cli"
 	"github.com/comity-ledger/comity/cmd/internal/telemetry"
+	"github.com/comity-ledger/comity/cmd/internal/tlsfiles"
+	"github.com/comity-ledger/comity/doors"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/settlement/journal"
 	"github.com/comity-ledger/comity/settlement/proof"
@@ -92,7 +94,8 @@ func runCommand() *cobra.Command {
 		Long: `Run the witness of one ledger until it is interrupted. The ledger's genesis says whether it is a consistency or a validating witness;
 a validating one replays the ledger's blocks from --ledger first and cosigns nothing that it has not replayed.
 
-It serves POST /add-checkpoint (C2SP tlog-witness) on a loopback address. When it answers it prints a line that begins with "ready"
+It serves POST /add-checkpoint (C2SP tlog-witness) on a loopback address, or anywhere over mutual TLS with --tls-cert, --tls-key and
+--tls-client-ca; then only a certificate with the role operator is answered. When it answers it prints a line that begins with "ready"
 to stderr and, with --ready-file, writes its URL there.`,
 		Example: `  comity witness run --data ./w1 --listen 127.0.0.1:7501 --genesis aurelia.json
   comity witness run --data ./w2 --listen 127.0.0.1:0 --genesis aurelia.json --ledger http://127.0.0.1:7400 --ready-file w2.url`,
@@ -106,6 +109,7 @@ to stderr and, with --ready-file, writes its URL there.`,
 	f.StringVar(&o.readyFile, "ready-file", "", "write the witness's URL here once it answers")
 	f.IntVar(&o.workers, "workers", 0, "processors for checking proofs, 0 for all")
 	o.telemetry.AddFlags(cmd)
+	tlsfiles.ServerFlag(cmd)
 	required(cmd, "data", "listen", "genesis")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return run(cmd.Context(), o, cmd, cmd.ErrOrStderr())
@@ -115,6 +119,9 @@ to stderr and, with --ready-file, writes its URL there.`,
 
 // run serves until ctx ends.
 func run(ctx context.Context, o options, flags *cobra.Command, stderr io.Writer) (err error) {
+	if err := tlsfiles.CheckListen(flags, o.listen); err != nil {
+		return err
+	}
 	g, err := cli.ReadGenesis(o.genesis)
 	if err != nil {
 		return err
@@ -152,10 +159,18 @@ func run(ctx context.Context, o options, flags *cobra.Command, stderr io.Writer)
 		if err != nil {
 			return err
 		}
-		if following, err = newFollower(g, url, o.workers, logger); err != nil {
+		caller, url, err := doors.HTTP(url, tlsfiles.From(ctx))
+		if err != nil {
+			return err
+		}
+		if following, err = newFollower(g, caller, url, o.workers, logger); err != nil {
 			return err
 		}
 		watched.Validator = following.validator
+	}
+	guard, err := tlsfiles.Server(flags, logger, g.Hash())
+	if err != nil {
+		return err
 	}
 	w, err := journal.NewWitness(journal.WitnessConfig{
 		Cosigner: cosigner, Logs: []journal.Log{watched}, Medium: folder, Logger: logger,
@@ -183,11 +198,11 @@ func run(ctx context.Context, o options, flags *cobra.Command, stderr io.Writer)
 		return errors.Join(err, listener.Close())
 	}
 	server := &http.Server{
-		Handler: answers, BaseContext: func(net.Listener) context.Context { return ctx },
+		Handler: guarded(guard, answers), BaseContext: func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
-	url := "http://" + listener.Addr().String()
+	url := tlsfiles.Scheme(guard) + listener.Addr().String()
 	fmt.Fprintf(stderr, "ready %s witness %s (%s) of %s, holds %d leaves\n", url, name, kind, g.Origin, held.Size)
 	if o.readyFile != "" {
 		if err := cli.ReplaceFile(o.readyFile, []byte(url+"\n"), 0o644); err != nil {
@@ -196,13 +211,13 @@ func run(ctx context.Context, o options, flags *cobra.Command, stderr io.Writer)
 	}
 	seen.Serving(telemetry.Serves{})
 	defer context.AfterFunc(ctx, func() { seen.Serving(nil) })()
-	return serve(ctx, server, listener, stop)
+	return serve(ctx, server, listener, guard, stop)
 }
 
 // serve runs the server until ctx ends, then lets requests in hand finish.
-func serve(ctx context.Context, server *http.Server, listener net.Listener, stop context.CancelFunc) error {
+func serve(ctx context.Context, server *http.Server, listener net.Listener, guard *doors.Server, stop context.CancelFunc) error {
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
+	go func() { failed <- doors.Serve(server, listener, guard) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)
@@ -219,15 +234,25 @@ func serve(ctx context.Context, server *http.Server, listener net.Listener, stop
 	return nil
 }
 
-// listen opens a loopback address and refuses any other by name: there is no mutual TLS yet.
+// guarded lets the node of the ledger alone ask for cosignatures: a certificate with the role operator. Without TLS whoever is on this machine may.
+func guarded(guard *doors.Server, next http.Handler) http.Handler {
+	if guard == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id, err := guard.Identify(r)
+		if err == nil && id.Role != doors.Operator {
+			err = fmt.Errorf("role_not_allowed: %s asks for no cosignatures", id)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 func listen(ctx context.Context, address string) (net.Listener, error) {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, cli.Usagef("--listen %q: want 127.0.0.1:PORT", address)
-	}
-	if !cli.IsLoopbackHost(host) {
-		return nil, cli.RefusedAs("not_loopback", fmt.Errorf("--listen %q is not a loopback address: without TLS only loopback is served", address))
-	}
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", address)
 	if err != nil {
