@@ -115,6 +115,9 @@ func (s *Store) bounded(b *settlement.Block) error {
 	if size > s.cfg.MaxBlockBytes {
 		return fmt.Errorf("%d bytes are more than the %d that a transaction may hold", size, s.cfg.MaxBlockBytes)
 	}
+	if len(b.Nullifiers) > maxNullifiers {
+		return fmt.Errorf("%d nullifiers are more than the %d that a row may hold", len(b.Nullifiers), maxNullifiers)
+	}
 	if b.Height > math.MaxInt64 || b.FirstIndex > math.MaxInt64-uint64(len(b.Entries)) || b.Time > math.MaxInt64 {
 		return errors.New("a number is too large for its column")
 	}
@@ -201,12 +204,18 @@ func (s *Store) fill(b *pgx.Batch, p *prepared, before *edge) *edge {
 	a := &p.Anchor
 	b.Queue(s.sql.AddBlock, height, int64(p.Time), int64(p.FirstIndex), int32(len(p.Entries)), int32(len(p.Segments)), p.Root[:],
 		int32(a.Tree), int64(a.TreeSize), a.NoteRoot[:], a.RegistryRoot[:], a.ReadersRoot[:],
-		packSequences(p.Block), packNullifiers(p.Block), packCommitments(p.Block), next.tail(p.leaves))
+		packSequences(p.Block), packNullifiers(p.Block), next.tail(p.leaves))
 	for i, row := range p.bundles {
 		b.Queue(s.sql.AddEntries, p.firsts[i], height, row)
 	}
 	for i, row := range p.groups {
 		b.Queue(s.sql.AddSegments, height, int32(i), row)
+	}
+	packed := packCommitments(p.Block)
+	for part := int32(0); len(packed) > 0; part++ {
+		n := min(len(packed), commitmentsPerRow*commitmentLen)
+		b.Queue(s.sql.AddCommitments, height, part, packed[:n:n])
+		packed = packed[n:]
 	}
 	for from := 0; from < len(p.nullifiers); from += nullifiersPerStatement {
 		to := min(from+nullifiersPerStatement, len(p.nullifiers))

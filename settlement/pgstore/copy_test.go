@@ -148,7 +148,7 @@ func TestDamagedCopyIsNoticed(t *testing.T) {
 		"a segment":                 `UPDATE @.segments SET bundle = set_byte(bundle, 20, get_byte(bundle, 20) # 1) WHERE height = 4`,
 		"an entry":                  `UPDATE @.entries SET bundle = set_byte(bundle, 90, get_byte(bundle, 90) # 1) WHERE height = 4`,
 		"a packed nullifier":        `UPDATE @.blocks SET nullifiers = set_byte(nullifiers, 3, get_byte(nullifiers, 3) # 1) WHERE height = 4`,
-		"where a commitment stands": `UPDATE @.blocks SET commitments = set_byte(commitments, 36, get_byte(commitments, 36) # 1) WHERE height = 4`,
+		"where a commitment stands": `UPDATE @.commitments SET packed = set_byte(packed, 36, get_byte(packed, 36) # 1) WHERE height = 4`,
 		"a root":                    `UPDATE @.blocks SET note_root = set_byte(note_root, 3, get_byte(note_root, 3) # 1) WHERE height = 4`,
 		"the checkpoint":            `UPDATE @.newest SET bytes = '\x00' WHERE kind = 'checkpoint'`,
 		"the head":                  `UPDATE @.head SET root = set_byte(root, 3, get_byte(root, 3) # 1) WHERE id = 1`,

@@ -1,16 +1,20 @@
 package pgstore
 
 import (
+	"crypto/rand"
 	"fmt"
 	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
 
 	"github.com/comity-ledger/comity/settlement"
+	"github.com/comity-ledger/comity/settlement/nullset"
 	"github.com/comity-ledger/comity/settlement/pgstore/pgtest"
 	"github.com/comity-ledger/comity/settlement/storetest"
+	"github.com/comity-ledger/comity/zk"
 )
 
 func TestMain(m *testing.M) {
@@ -109,6 +113,30 @@ func appendBlock(t testing.TB, s settlement.Store, head settlement.Head, b *sett
 	return b.Head(head.Epoch)
 }
 
+// TestConformanceElsewhere runs the suite on a database that COMITY_TEST_STORE
+// names, in schemas c1, c2 and so on, which must not exist.
+func TestConformanceElsewhere(t *testing.T) {
+	address := os.Getenv("COMITY_TEST_STORE")
+	if address == "" {
+		t.Skip("COMITY_TEST_STORE names no database")
+	}
+	join := "?"
+	if strings.Contains(address, "?") {
+		join = "&"
+	}
+	storetest.Run(t, func(t *testing.T) storetest.Medium {
+		opener, err := New(Config{URL: address + join + fmt.Sprintf("search_path=c%d", schemas.Add(1)), PartitionSize: 64})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return elsewhere{opener}
+	})
+}
+
+type elsewhere struct{ *Opener }
+
+func (elsewhere) Shared() {}
+
 func TestConformance(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Medium { return newMedium(t, pgtest.Shared(t)) })
 }
@@ -138,4 +166,21 @@ func BenchmarkAppend(b *testing.B) {
 			b.ReportMetric(float64(size)*float64(b.N)/b.Elapsed().Seconds(), "transfers/s")
 		})
 	}
+}
+
+func nullifiersOf(b *settlement.Block) []zk.Nullifier {
+	out := make([]zk.Nullifier, len(b.Nullifiers))
+	for i := range b.Nullifiers {
+		out[i] = b.Nullifiers[i].Nullifier
+	}
+	return out
+}
+
+func emptySet(t testing.TB) *nullset.Set {
+	t.Helper()
+	set, err := nullset.New(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
 }

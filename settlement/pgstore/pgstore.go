@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"slices"
 	"sync"
@@ -315,11 +316,14 @@ func (o *Opener) start(ctx context.Context) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("draw key of fingerprints: %w", err)
 	}
-	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), o.pool.Copy())
+	config := o.pool.Copy()
+	lines := &lines{dial: config.ConnConfig.DialFunc, open: make(map[net.Conn]struct{})}
+	config.ConnConfig.DialFunc = lines.connect
+	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{cfg: o.cfg, pool: pool, sql: o.sql, set: set}
+	s := &Store{cfg: o.cfg, pool: pool, lines: lines, sql: o.sql, set: set}
 	s.life, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	return s, nil
 }
@@ -327,9 +331,10 @@ func (o *Opener) start(ctx context.Context) (*Store, error) {
 // Store is a handle on a ledger. Several may be open at once, in one process or
 // many.
 type Store struct {
-	cfg  Config
-	pool *pgxpool.Pool
-	sql  *texts
+	cfg   Config
+	pool  *pgxpool.Pool
+	lines *lines
+	sql   *texts
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
@@ -368,9 +373,67 @@ func (s *Store) enter(ctx context.Context) (context.Context, func(), error) {
 	return ctx, func() { stop(); cancel() }, nil
 }
 
-// Close ends running calls and gives the connections back.
+// Close ends running calls and gives the connections back. A server that does
+// not answer is not waited for.
 func (s *Store) Close() error {
 	s.end()
-	s.pool.Close()
+	closed := make(chan struct{})
+	go func() {
+		s.pool.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(time.Second):
+		s.lines.cut()
+		<-closed
+	}
 	return nil
+}
+
+// lines are the network connections of a handle.
+type lines struct {
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	mu   sync.Mutex
+	shut bool                  // guarded by mu
+	open map[net.Conn]struct{} // guarded by mu
+}
+
+func (l *lines) connect(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := l.dial(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.shut {
+		return nil, errors.Join(settlement.ErrStoreClosed, c.Close())
+	}
+	line := &line{c, l}
+	l.open[line] = struct{}{}
+	return line, nil
+}
+
+// cut ends all of them, and lets none be made.
+func (l *lines) cut() {
+	l.mu.Lock()
+	l.shut = true
+	open := slices.Collect(maps.Keys(l.open))
+	l.mu.Unlock()
+	for _, c := range open {
+		_ = c.Close()
+	}
+}
+
+type line struct {
+	net.Conn
+	of *lines
+}
+
+func (c *line) Close() error {
+	c.of.mu.Lock()
+	delete(c.of.open, c)
+	c.of.mu.Unlock()
+	return c.Conn.Close()
 }

@@ -84,19 +84,18 @@ func (s *Store) Block(ctx context.Context, height uint64) (b *settlement.Block, 
 	}
 	err = s.read(ctx, what, func(ctx context.Context) error {
 		b = &settlement.Block{Height: height}
-		var lists [3][]byte
+		var sequences, nullifiers, commitments []byte
 		var entries, segments int32
 		batch := &pgx.Batch{}
 		batch.Queue(s.sql.Block, int64(height)).QueryRow(func(row pgx.Row) error {
 			var time, first, treeSize int64
 			var tree int32
 			var root, note, registry, readers []byte
-			if err := row.Scan(&time, &first, &entries, &segments, &root, &tree, &treeSize, &note, &registry, &readers, &lists[0], &lists[1], &lists[2]); err != nil {
+			if err := row.Scan(&time, &first, &entries, &segments, &root, &tree, &treeSize, &note, &registry, &readers, &sequences, &nullifiers); err != nil {
 				return err
 			}
 			b.Time, b.FirstIndex = uint64(time), uint64(first)
-			return errors.Join(digest(&b.Root, root), anchorOf(&b.Anchor, height, time, tree, treeSize, note, registry, readers),
-				unpackLists(b, lists[0], lists[1], lists[2]))
+			return errors.Join(digest(&b.Root, root), anchorOf(&b.Anchor, height, time, tree, treeSize, note, registry, readers))
 		})
 		bundles := func(into *[][]byte) func(pgx.Rows) error {
 			return func(rows pgx.Rows) error {
@@ -116,7 +115,21 @@ func (s *Store) Block(ctx context.Context, height uint64) (b *settlement.Block, 
 		}
 		batch.Queue(s.sql.BlockEntries, int64(height)).Query(bundles(&b.Entries))
 		batch.Queue(s.sql.BlockSegments, int64(height)).Query(bundles(&b.Segments))
+		batch.Queue(s.sql.BlockCommitments, int64(height)).Query(func(rows pgx.Rows) error {
+			defer rows.Close()
+			for rows.Next() {
+				var packed []byte
+				if err := rows.Scan(&packed); err != nil {
+					return err
+				}
+				commitments = append(commitments, packed...)
+			}
+			return rows.Err()
+		})
 		if err := s.pool.SendBatch(ctx, batch).Close(); err != nil {
+			return err
+		}
+		if err := unpackLists(b, sequences, nullifiers, commitments); err != nil {
 			return err
 		}
 		if len(b.Entries) != int(entries) || len(b.Segments) != int(segments) {

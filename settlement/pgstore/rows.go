@@ -9,7 +9,8 @@ import (
 	"github.com/comity-ledger/comity/zk"
 )
 
-// Lists that belong to a block stand packed in its row, in elements of fixed
+// Lists that belong to a block stand packed in its row (commitments in rows of
+// their own), in elements of fixed
 // length; numbers are big-endian and entry indexes count from the block's
 // first.
 //
@@ -32,6 +33,9 @@ const (
 	// groupSegments and groupBytes bound a row of segments: about 256 outputs.
 	groupSegments = 256
 	groupBytes    = 32 << 10
+	// commitmentsPerRow and maxNullifiers keep rows of lists below 4 MB.
+	commitmentsPerRow = 1 << 14
+	maxNullifiers     = 100_000
 )
 
 var errRow = errors.New("row does not decode")

@@ -11,7 +11,7 @@ import (
 	"github.com/comity-ledger/comity/settlement/sim"
 )
 
-var simSeeds = flag.Int("sim.seeds", 6, "how many seeds of the simulation run on this store")
+var simSeeds = flag.Int("sim.seeds", 4, "how many seeds of the simulation run on this store")
 
 // simDisk is a schema whose sessions a crash cuts. With kill set the server
 // dies too, and starts again.

@@ -157,26 +157,6 @@ func start(settings []string) (_ *Server, err error) {
 	return startIn(dir, bin, as, settings)
 }
 
-// StartIn is Start with the data in a folder that the caller made, for example
-// on a file system of a chosen size. The folder is emptied in the end.
-func StartIn(t testing.TB, dir string, settings ...string) *Server {
-	t.Helper()
-	bin, err := programs()
-	if err != nil {
-		lacking(t, err)
-	}
-	as, err := servant()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := startIn(dir, bin, as, settings)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.remove)
-	return s
-}
-
 func startIn(dir, bin string, as *syscall.Credential, settings []string) (_ *Server, err error) {
 	s := &Server{dir: dir, bin: bin, as: as}
 	defer func() {
@@ -310,6 +290,17 @@ func (s *Server) Database(t testing.TB) string {
 	s.mu.Unlock()
 	s.Exec(t, "postgres", "CREATE DATABASE "+name)
 	return name
+}
+
+// Own gives a path to the user that the server runs as.
+func (s *Server) Own(t testing.TB, path string) {
+	t.Helper()
+	if s.as == nil {
+		return
+	}
+	if err := os.Chown(path, int(s.as.Uid), int(s.as.Gid)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Exec runs a statement.
