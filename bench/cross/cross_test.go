@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -30,10 +31,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestCrossRunsEndToEnd is a small run on three ledgers: twelve processes, one honest payment and some simulated ones, all three parts.
+// TestCrossRunsEndToEnd is a small run on three ledgers: twelve processes, one honest payment and some simulated ones, all parts.
 func TestCrossRunsEndToEnd(t *testing.T) {
 	dir := t.TempDir()
-	o := options{ledgers: 3, payments: 30, honest: 1, flying: 6, rate: 20, duration: 2 * time.Second, set: filepath.Join(dir, "set"), data: filepath.Join(dir, "data"),
+	o := options{ledgers: 3, payments: 40, honest: 1, flying: 6, rate: 20, duration: time.Second, set: filepath.Join(dir, "set"), data: filepath.Join(dir, "data"),
 		out: filepath.Join(dir, "out.md"), json: filepath.Join(dir, "out.json"), quiet: true}
 	var text bytes.Buffer
 	if err := measure(context.Background(), o, &text); err != nil {
@@ -45,10 +46,14 @@ func TestCrossRunsEndToEnd(t *testing.T) {
 	}
 	var got struct {
 		Parts []struct {
-			Began, Honest, Counted int
+			Began, Honest, Counted int // how many are counted is a matter of time
+			Machine                shares
 			Refused                map[string]int
-			Stages                 []struct{ Name, P50 string }
-			Processes              []struct {
+			Stages                 []struct {
+				Name string
+				P50  float64
+			}
+			Processes []struct {
 				Name    string
 				Node    *stages
 				Relayer *relayed
@@ -58,15 +63,23 @@ func TestCrossRunsEndToEnd(t *testing.T) {
 	if err := json.Unmarshal(raw, &got); err != nil {
 		t.Fatal(err)
 	}
-	if len(got.Parts) != 3 {
+	if len(got.Parts) != 4 {
 		t.Fatalf("%d parts", len(got.Parts))
 	}
 	honest := 0
 	for i, p := range got.Parts {
-		if p.Began == 0 || p.Counted == 0 || len(p.Refused) != 0 || len(p.Stages) != int(steps) {
+		if p.Began == 0 || p.Counted > p.Began || len(p.Refused) != 0 || len(p.Stages) != int(steps) {
 			t.Errorf("part %d: %+v", i, p)
 		}
 		honest += p.Honest
+		for _, s := range p.Stages {
+			if s.P50 < 0 || s.P50 > 60_000 {
+				t.Errorf("part %d: %s took %v ms", i, s.Name, s.P50)
+			}
+		}
+		if p.Machine.Ours <= 0 || p.Machine.Ours > float64(runtime.NumCPU()) {
+			t.Errorf("part %d: we used %v processors", i, p.Machine.Ours)
+		}
 		var accepted uint64
 		resolved := 0
 		for _, c := range p.Processes {

@@ -5,9 +5,9 @@
 //	go run ./bench/cross -ledgers 2 -rate 25 -duration 30s
 //	go run ./bench/cross -out bench/results/cross.md -json cross.json
 //
-// It finds the peak in a closed loop, offers nine tenths of that in an open loop, and then half of it (or -rate): the last gives the latencies,
-// from when a payment was due until both sides are final. A few proofs are honest and the others are simulated from the development trapdoor,
-// which costs ledgers and witnesses exactly the same: they verify every one.
+// It finds the peak in a closed loop, offers nine tenths of that in an open loop, then half of it (or -rate), and in the end 50 payments a
+// second, the floor. Latencies of an open loop count from when a payment was due until both sides are final. A few proofs are honest and the
+// others are simulated from the development trapdoor, which costs ledgers and witnesses exactly the same: they verify every one.
 package main
 
 import (
@@ -38,7 +38,7 @@ type options struct {
 	duration, warm                    time.Duration
 	set, data, out, json, profile     string
 	comity                            string
-	quiet                             bool
+	steady, quiet                     bool
 }
 
 func main() {
@@ -66,8 +66,9 @@ func parse() options {
 	flag.IntVar(&o.ledgers, "ledgers", 3, "ledgers, 2 or 3; payments go evenly between all of them")
 	flag.IntVar(&o.payments, "payments", 20000, "payments with simulated proofs in the data set")
 	flag.IntVar(&o.honest, "honest", 60, "payments with honest proofs in the data set, two proofs each")
-	flag.IntVar(&o.flying, "flying", 300, "payments on their way at any time in the closed loop")
+	flag.IntVar(&o.flying, "flying", 600, "payments on their way at any time in the closed loop")
 	flag.Float64Var(&o.rate, "rate", 0, "payments a second offered for the latencies (default: half of the peak)")
+	flag.BoolVar(&o.steady, "steady", false, "measure at -rate alone, without looking for the peak")
 	flag.DurationVar(&o.duration, "duration", 20*time.Second, "how long each part lasts, warm-up included")
 	flag.DurationVar(&o.warm, "warm-up", 3*time.Second, "what is not counted at the beginning of each part")
 	flag.StringVar(&o.set, "set", filepath.Join(cache, "comity", "cross.set"), "file of the data set; made when missing or outgrown")
@@ -280,7 +281,7 @@ func measure(ctx context.Context, o options, stdout io.Writer) (err error) {
 	return r.write(&o, stdout)
 }
 
-// drive measures the three parts.
+// drive measures the parts.
 func drive(o *options, s *set, w *world, d *driver, r *report) error {
 	left := s.Payments
 	// Honest payments come evenly among the others.
@@ -291,12 +292,13 @@ func drive(o *options, s *set, w *world, d *driver, r *report) error {
 		if _, err := w.ask("start"); err != nil {
 			return nil, err
 		}
-		cpu, busy := bench.CPU(), load1()
+		cpu, busy, machine := bench.CPU(), load1(), machineTicks()
 		got, used, err := d.run(left[:int(share*float64(len(left)))], rate, o.flying, o.duration, o.warm)
 		if err != nil {
 			return nil, err
 		}
 		cpu = bench.CPU() - cpu
+		now := machineTicks()
 		counters, err := w.ask("stop")
 		if err != nil {
 			return nil, err
@@ -306,11 +308,18 @@ func drive(o *options, s *set, w *world, d *driver, r *report) error {
 		for i, c := range w.all() {
 			p.add(c.config, counters[i])
 		}
-		p.Processes = append(p.Processes, process{Name: "driver (payers, providers)", CPU: cpu, RSS: peakRSS(os.Getpid())})
-		p.finish()
+		p.Processes = append(p.Processes, process{Name: "driver (payers, providers)", CPU: millis(cpu), RSS: peakRSS(os.Getpid())})
+		p.finish(machine, now)
 		o.tell("  %.0f payments/s, to both final p50 %v p99 %v", p.Rate, p.Total.P50, p.Total.P99)
 		r.Parts = append(r.Parts, p)
 		return p, nil
+	}
+	if o.steady {
+		if o.rate <= 0 {
+			return errors.New("-steady wants a -rate")
+		}
+		_, err := one("open loop at "+strconv.FormatFloat(o.rate, 'g', -1, 64)+" payments/s", o.rate, 1)
+		return err
 	}
 	peak, err := one("peak, closed loop", 0, 0.5)
 	if err != nil {
@@ -323,9 +332,15 @@ func drive(o *options, s *set, w *world, d *driver, r *report) error {
 	if rate == 0 {
 		rate, name = peak.Rate/2, "open loop at half of the peak"
 	}
-	_, err = one(name, rate, 1)
+	if _, err = one(name, rate, 0.5); err != nil {
+		return err
+	}
+	_, err = one("open loop at the floor of the issue", floor, 1)
 	return err
 }
+
+// floor is what the bridge must do at least, in payments a second.
+const floor = 50
 
 // write prints the report where the flags say.
 func (r *report) write(o *options, stdout io.Writer) error {

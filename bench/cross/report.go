@@ -3,8 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -27,14 +30,17 @@ func (m millis) String() string {
 	return fmt.Sprintf("%.1f ms", float64(time.Duration(m).Microseconds())/1000)
 }
 
-// MarshalText gives the same.
-func (m millis) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+// MarshalJSON gives a number of milliseconds.
+func (m millis) MarshalJSON() ([]byte, error) {
+	return strconv.AppendFloat(nil, float64(time.Duration(m).Microseconds())/1000, 'f', -1, 64), nil
+}
 
 // part is one measured part of a run.
 type part struct {
 	Name      string
 	Offered   float64 // payments a second; 0 in a closed loop
 	Load      string  // load average of the machine when it began
+	Machine   shares
 	Began     int
 	Honest    int
 	Counted   int // final in the window
@@ -57,7 +63,7 @@ type stage struct {
 // process is what a process used and did.
 type process struct {
 	Name    string
-	CPU     time.Duration
+	CPU     millis
 	Each    millis // processor time for each payment
 	RSS     int64  // bytes at most
 	Node    *stages
@@ -104,13 +110,64 @@ func newPart(name string, rate float64, r *result, busy string) *part {
 }
 
 func (p *part) add(c config, n counters) {
-	p.Processes = append(p.Processes, process{Name: c.Name, CPU: n.CPU, RSS: n.PeakRSS, Node: n.Node, Relayer: n.Relayer})
+	p.Processes = append(p.Processes, process{Name: c.Name, CPU: millis(n.CPU), RSS: n.PeakRSS, Node: n.Node, Relayer: n.Relayer})
 }
 
-func (p *part) finish() {
+// finish says what each payment cost, and who had the machine meanwhile.
+func (p *part) finish(before, after ticks) {
+	var ours time.Duration
 	for i := range p.Processes {
-		p.Processes[i].Each = millis(p.Processes[i].CPU / time.Duration(max(1, p.Began)))
+		c := &p.Processes[i]
+		c.Each = c.CPU / millis(max(1, p.Began))
+		ours += time.Duration(c.CPU)
 	}
+	if elapsed := after.at.Sub(before.at); elapsed > 0 {
+		part := func(d time.Duration) float64 { return math.Round(100*d.Seconds()/elapsed.Seconds()) / 100 }
+		p.Machine = shares{part(ours), part(max(0, after.busy-before.busy-ours)), part(after.stolen - before.stolen), part(after.idle - before.idle)}
+	}
+}
+
+// each is the processor time of a payment over all processes.
+func (p *part) each() (sum millis) {
+	for i := range p.Processes {
+		sum += p.Processes[i].Each
+	}
+	return sum
+}
+
+// shares says how many processors did what, on average.
+type shares struct{ Ours, Others, Stolen, Idle float64 }
+
+// ticks is what the machine's processors have done since it started.
+type ticks struct {
+	at                 time.Time
+	busy, stolen, idle time.Duration
+}
+
+// machineTicks reads them; zeros where the system does not tell.
+func machineTicks() ticks {
+	t := ticks{at: time.Now()}
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return t
+	}
+	line, _, _ := strings.Cut(string(b), "\n")
+	for i, text := range strings.Fields(line) {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			continue
+		}
+		d := time.Duration(n) * userTick
+		switch i { // "cpu", user, nice, system, idle, iowait, irq, softirq, steal, guests
+		case 1, 2, 3, 6, 7:
+			t.busy += d
+		case 4, 5:
+			t.idle += d
+		case 8:
+			t.stolen += d
+		}
+	}
+	return t
 }
 
 func (r *report) print(w io.Writer) {
@@ -125,14 +182,15 @@ func (r *report) print(w io.Writer) {
   ledgers and witnesses verify all of them, each proof three times in all
 - a payment has four entries that are its own: the provider's hold on B, the payer's on A, the decision on B, the posting on A
 `, r.Ledgers)
-	fmt.Fprintf(w, "\n| | offered | payments | both sides final | due to both final p50 | p95 | p99 | max | processor time for each | load average |\n|---|---|---|---|---|---|---|---|---|---|\n")
+	fmt.Fprintf(w, "\n| | offered | payments | both sides final | due to both final p50 | p95 | p99 | max | load average before |\n|---|---|---|---|---|---|---|---|---|\n")
 	for _, p := range r.Parts {
-		var each millis
-		for i := range p.Processes {
-			each += p.Processes[i].Each
-		}
-		fmt.Fprintf(w, "| %s | %s | %d, %d honest | **%.0f/s** | %v | %v | **%v** | %v | %v | %s |\n", p.Name, p.offer(r.Flying), p.Began, p.Honest, p.Rate, p.Total.P50, p.Total.P95,
-			p.Total.P99, p.Total.Max, each, p.Load)
+		fmt.Fprintf(w, "| %s | %s | %d, %d honest | **%.0f/s** | %v | %v | **%v** | %v | %s |\n", p.Name, p.offer(r.Flying), p.Began, p.Honest, p.Rate, p.Total.P50, p.Total.P95,
+			p.Total.P99, p.Total.Max, p.Load)
+	}
+	fmt.Fprintf(w, "\n| | processor time for each payment | processors used by us | by other jobs | taken by the host | idle | so many that these processors could do alone (arithmetic) |\n|---|---|---|---|---|---|---|\n")
+	for _, p := range r.Parts {
+		fmt.Fprintf(w, "| %s | %v | %.2f | %.2f | %.2f | %.2f | %.0f/s |\n", p.Name, p.each(), p.Machine.Ours, p.Machine.Others, p.Machine.Stolen, p.Machine.Idle,
+			float64(runtime.NumCPU())/max(1e-6, time.Duration(p.each()).Seconds()))
 	}
 	for _, p := range r.Parts {
 		p.print(w)
@@ -157,7 +215,7 @@ func (p *part) print(w io.Writer) {
 		fmt.Fprintf(w, "| %s | %v | %v | %v |\n", s.Name, s.P50, s.P95, s.P99)
 	}
 	fmt.Fprintf(w, "\n| process | processor time for each payment | of one processor | memory | did |\n|---|---|---|---|---|\n")
-	var nodes, witnesses, all millis
+	var nodes, witnesses millis
 	elapsed := time.Duration(p.Window)
 	for i := range p.Processes {
 		if n := p.Processes[i].Node; n != nil {
@@ -171,10 +229,9 @@ func (p *part) print(w io.Writer) {
 		case strings.HasPrefix(c.Name, roleWitness):
 			witnesses += c.Each
 		}
-		all += c.Each
-		fmt.Fprintf(w, "| %s | %v | %.0f%% | %d MB | %s |\n", c.Name, c.Each, 100*c.CPU.Seconds()/elapsed.Seconds(), c.RSS>>20, c.did())
+		fmt.Fprintf(w, "| %s | %v | %.0f%% | %d MB | %s |\n", c.Name, c.Each, 100*time.Duration(c.CPU).Seconds()/elapsed.Seconds(), c.RSS>>20, c.did())
 	}
-	fmt.Fprintf(w, "| nodes, witnesses, all | %v, %v, %v | | | |\n", nodes, witnesses, all)
+	fmt.Fprintf(w, "| nodes, witnesses, all | %v, %v, %v | | | |\n", nodes, witnesses, p.each())
 }
 
 // did says in a few words what a process did.

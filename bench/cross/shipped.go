@@ -55,7 +55,10 @@ func (p *child) stopShipped() error {
 	return nil
 }
 
-// cpuOf is the processor time of another process, in user and system mode, in steps of 10 ms.
+// userTick is in what Linux counts processor time for user space.
+const userTick = 10 * time.Millisecond
+
+// cpuOf is the processor time of another process, in user and system mode.
 func cpuOf(pid int) (time.Duration, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -68,6 +71,5 @@ func cpuOf(pid int) (time.Duration, error) {
 	}
 	user, err1 := strconv.ParseInt(fields[11], 10, 64)
 	system, err2 := strconv.ParseInt(fields[12], 10, 64)
-	const tick = 10 * time.Millisecond // Linux counts for user space in hundredths of a second
-	return time.Duration(user+system) * tick, errors.Join(err1, err2)
+	return time.Duration(user+system) * userTick, errors.Join(err1, err2)
 }
