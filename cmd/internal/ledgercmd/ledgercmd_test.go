@@ -15,12 +15,13 @@ import (
 	"github.com/comity-ledger/comity/cmd/internal/cli"
 	"github.com/comity-ledger/comity/cmd/internal/keyfile"
 	"github.com/comity-ledger/comity/settlement/entry"
+	"github.com/comity-ledger/comity/settlement/pgstore/pgtest"
 	"github.com/comity-ledger/comity/zk"
 )
 
 func TestMain(m *testing.M) {
 	keyfile.WorkFactor = 8
-	os.Exit(m.Run())
+	os.Exit(pgtest.Main(m))
 }
 
 // run executes `comity ledger ...` in this process.
