@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 	runtimemetrics "go.opentelemetry.io/contrib/instrumentation/runtime"
 	"go.opentelemetry.io/otel"
@@ -138,6 +139,7 @@ func (o Options) Start(ctx context.Context, c Config) (t *Telemetry, err error) 
 	}
 	registry := prometheus.NewRegistry()
 	if o.metricsListen != "" {
+		registry.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})) // new registry: nothing of that name is there
 		reader, err := prometheusReader(registry)
 		if err != nil {
 			return t, err

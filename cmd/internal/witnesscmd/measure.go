@@ -33,6 +33,16 @@ func measured(h http.Handler, size func() uint64) (http.Handler, error) {
 	}), nil
 }
 
+// forks makes the counter of forks, from 0 on.
+func forks() (seen func(), err error) {
+	counter, err := otel.Meter(scope).Int64Counter("comity.witness.forks", metric.WithUnit("{fork}"), metric.WithDescription("times the log showed this witness a second history"))
+	if err != nil {
+		return nil, err
+	}
+	counter.Add(context.Background(), 0)
+	return func() { counter.Add(context.Background(), 1) }, nil
+}
+
 // status remembers the status of an answer.
 type status struct {
 	http.ResponseWriter

@@ -172,9 +172,13 @@ func run(ctx context.Context, o options, flags *cobra.Command, stderr io.Writer)
 	if err != nil {
 		return err
 	}
+	forked, err := forks()
+	if err != nil {
+		return err
+	}
 	w, err := journal.NewWitness(journal.WitnessConfig{
 		Cosigner: cosigner, Logs: []journal.Log{watched}, Medium: folder, Logger: logger,
-		OnFork: func(_ string, e *proof.Evidence) { keepEvidence(o.data, e, logger) },
+		OnFork: func(_ string, e *proof.Evidence) { forked(); keepEvidence(o.data, e, logger) },
 	})
 	if err != nil {
 		return named(err)
