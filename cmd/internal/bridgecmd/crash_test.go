@@ -35,7 +35,13 @@ type crash struct {
 	now   map[string]*os.Process // the payers' commands that run now
 }
 
-const payers = 3
+const (
+	payers = 3
+	// mostOrdering is how long payments are begun on a machine that is busy with other things; the test is about those that were.
+	mostOrdering = 5 * time.Minute
+	// leastPayments is how many there must be for the test to show anything.
+	leastPayments = 6
+)
 
 // Every process is killed at random moments, again and again, while payments go on. At the end each payment settled on both sides or on
 // neither, none was made twice, and the money adds up.
@@ -77,7 +83,7 @@ func TestKillsAtRandomMomentsLoseNothing(t *testing.T) {
 	rows := make([]status, count)
 	for i := range payers {
 		working.Go(func() {
-			for n := i; n < count; n += payers {
+			for n := i; n < count && time.Since(began) < mostOrdering; n += payers {
 				rows[n] = c.payOnce(fmt.Sprint("payer", i), n)
 			}
 		})
@@ -221,7 +227,12 @@ func (c *crash) check(rows []status, funds, stock zk.Amount) {
 	counts := map[string]int{}
 	var paid, got zk.Amount
 	want := map[zk.Amount]bool{}
+	begun := 0
 	for n, row := range rows {
+		if row.ID == "" {
+			continue // the time was over
+		}
+		begun++
 		counts[row.Status]++
 		if row.Status == "settled" {
 			pays, gets := parse(t, row.Pays), parse(t, row.Gets)
@@ -250,9 +261,9 @@ func (c *crash) check(rows []status, funds, stock zk.Amount) {
 			t.Errorf("payment %d is %s", n, row.Status)
 		}
 	}
-	t.Logf("%v; killed %v", counts, c.kills)
-	if counts["settled"]*2 < len(rows) {
-		t.Errorf("only %d of %d payments settled: the test shows little", counts["settled"], len(rows))
+	t.Logf("%d payments: %v; killed %v", begun, counts, c.kills)
+	if begun < leastPayments || counts["settled"]*2 < begun {
+		t.Errorf("only %d of %d payments settled: the test shows little", counts["settled"], begun)
 	}
 	// Once: the payee was paid each amount that settled, and nothing else.
 	payee, held, holds := c.b.balance("payee")

@@ -370,6 +370,9 @@ func (p *provider) place(ctx context.Context, deal *bridge.Deal, w *bridge.Placi
 	if err == nil {
 		opening, err = payeeNote(held.Payment.Attempt)
 	}
+	if err == nil {
+		err = p.bookDecisions(a) // the wallet has just read its ledger, and holds that follow one another leave no time to read it again
+	}
 	a.mu.Unlock()
 	if err != nil {
 		return err
@@ -398,18 +401,18 @@ func payeeNote(a *wallets.Attempt) (zk.Note, error) {
 
 // resume begins the work that a kill, a refusal or a ledger out of reach left undone, books what was decided, and gives up what is overdue.
 func (p *provider) resume(ctx context.Context) {
-	p.mu.Lock()
-	deals := p.desk.Unfinished()
-	p.mu.Unlock()
 	// The ledgers are read first: a desk that does not know its stock quotes nothing, and a hold in the making keeps the wallet busy.
 	for _, a := range p.accounts {
 		if a.wallet == nil {
 			continue
 		}
-		if err := p.follow(ctx, a, deals); err != nil && ctx.Err() == nil {
+		if err := p.follow(ctx, a); err != nil && ctx.Err() == nil {
 			p.log.Warn("a ledger cannot be read", "ledger", a.name, "error", err)
 		}
 	}
+	p.mu.Lock()
+	deals := p.desk.Unfinished()
+	p.mu.Unlock()
 	for _, deal := range deals {
 		if deal.Stage != bridge.StagePlaced && deal.Work() != nil {
 			_, _ = p.start(deal.ID) // a job that fails says so itself
@@ -418,7 +421,7 @@ func (p *provider) resume(ctx context.Context) {
 }
 
 // follow reads a wallet's ledger: what the wallet owns, and what became of the provider's holds there.
-func (p *provider) follow(ctx context.Context, a *account, deals []*bridge.Deal) error {
+func (p *provider) follow(ctx context.Context, a *account) error {
 	if !a.mu.TryLock() { // a hold is in the making, which reads the ledger as well
 		return nil
 	}
@@ -426,10 +429,15 @@ func (p *provider) follow(ctx context.Context, a *account, deals []*bridge.Deal)
 	if err := a.wallet.Sync(ctx, nil); err != nil {
 		return err
 	}
+	return p.bookDecisions(a)
+}
+
+// bookDecisions tells the desk what a wallet has read. The caller holds the account's mu.
+func (p *provider) bookDecisions(a *account) error {
 	s, o := a.wallet.State(), a.wallet.Outbox()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, deal := range deals {
+	for _, deal := range p.desk.Unfinished() {
 		r := &deal.Acceptance.Request
 		if r.To != a.hash {
 			continue
