@@ -263,6 +263,21 @@ func (j *Journal) Wait(ctx context.Context, size uint64, enough func(cosigners [
 	}
 }
 
+// Adopt keeps a final checkpoint that another node of this ledger collected, if it is newer than what is kept or has more cosignatures.
+func (j *Journal) Adopt(checkpoint []byte) error {
+	f, err := j.config.Policy.Check(checkpoint, uint64(j.config.Now().Unix()))
+	if err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	have := j.latest.Final
+	if have == nil || f.Size > have.Size || f.Size == have.Size && len(f.Cosignatures) >= len(have.Cosignatures) {
+		j.keep(Cosigned{f.Head, slices.Clone(checkpoint), f})
+	}
+	return nil
+}
+
 // candidates yields the newest checkpoint and the newest of each witness: by the time the slowest witness that is asked for has cosigned
 // one, the faster ones have cosigned it as well. Called with mu held.
 func (j *Journal) candidates() iter.Seq[Cosigned] {

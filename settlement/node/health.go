@@ -9,11 +9,12 @@ import (
 
 // The checks of health and readiness, by name. METRICS.md says what each means.
 const (
-	// CheckProve, CheckSequence, CheckCosign and CheckKeep: the stage is busy with one thing for longer than stuckAfter.
+	// CheckProve, CheckSequence, CheckCosign, CheckKeep and CheckFollow: the stage is busy with one thing for longer than stuckAfter.
 	CheckProve    = "stage_prove"
 	CheckSequence = "stage_sequence"
 	CheckCosign   = "stage_cosign"
 	CheckKeep     = "stage_keep"
+	CheckFollow   = "stage_follow"
 	// CheckEnded: the node has ended by itself and the process goes on.
 	CheckEnded = "ended"
 	// CheckStopping: the node takes nothing in any more.
@@ -30,6 +31,8 @@ const (
 	CheckBacklog = "backlog"
 	// CheckQuorum: so much is not final that nothing more is taken in.
 	CheckQuorum = "quorum"
+	// CheckLeader: no node of the ledger sequences, as far as this one knows.
+	CheckLeader = "leader"
 )
 
 const (
@@ -59,7 +62,7 @@ func ticks() int64 { return int64(time.Since(origin)) + 1 }
 
 // pulses are those of all stages.
 type pulses struct {
-	prove, sequence, cosign, keep pulse
+	prove, sequence, cosign, keep, follow pulse
 
 	asked    atomic.Int64 // when the node last went from idle to having an entry
 	answered atomic.Int64 // when it last answered one
@@ -71,7 +74,7 @@ func (n *Node) Live() (failed []string) {
 	for _, s := range []struct {
 		name  string
 		pulse *pulse
-	}{{CheckProve, &n.pulses.prove}, {CheckSequence, &n.pulses.sequence}, {CheckCosign, &n.pulses.cosign}, {CheckKeep, &n.pulses.keep}} {
+	}{{CheckProve, &n.pulses.prove}, {CheckSequence, &n.pulses.sequence}, {CheckCosign, &n.pulses.cosign}, {CheckKeep, &n.pulses.keep}, {CheckFollow, &n.pulses.follow}} {
 		if s.pulse.stuck(now) {
 			failed = append(failed, s.name)
 		}
@@ -95,7 +98,7 @@ func (n *Node) Ready(ctx context.Context) (failed []string) {
 	switch {
 	case err != nil:
 		failed = append(failed, CheckStore)
-	case head.Epoch != n.measures.epoch:
+	case n.seq != nil && head.Epoch != n.measures.epoch.Load():
 		failed = append(failed, CheckFenced)
 	}
 	state := n.state.Load()

@@ -38,6 +38,9 @@ type Config struct {
 	Log *slog.Logger
 	// Progress is told how far the start has replayed; may be nil.
 	Progress replay.Progress
+	// Recheck checks the proofs of blocks that another node wrote; nil takes them on trust, because that node checked them. Everything else
+	// in such blocks is always checked again.
+	Recheck settlement.Verifier
 	// Limits bounds queues and batches.
 	Limits Limits
 }
@@ -63,6 +66,8 @@ type Limits struct {
 	WitnessTimeout time.Duration
 	// StartWait is how long the start waits for witnesses that may know more of the log than the store does. Default 1 s.
 	StartWait time.Duration
+	// Poll is how often a node that follows looks for new blocks. Default 50 ms.
+	Poll time.Duration
 }
 
 func (l Limits) withDefaults() Limits {
@@ -89,6 +94,9 @@ func (l Limits) withDefaults() Limits {
 	if l.StartWait == 0 {
 		l.StartWait = time.Second
 	}
+	if l.Poll == 0 {
+		l.Poll = 50 * time.Millisecond
+	}
 	return l
 }
 
@@ -99,7 +107,7 @@ var ErrStopped = errors.New("node: stopped")
 type Node struct {
 	cfg     Config
 	genesis *entry.Genesis
-	seq     *settlement.Sequencer // used by the sequencing goroutine alone
+	seq     *settlement.Sequencer // used by the sequencing goroutine alone; nil in a node that follows
 	journal *journal.Journal
 	began   time.Time
 
@@ -119,6 +127,7 @@ type Node struct {
 	finality *bell // rings after every cosigned checkpoint
 	anchors  anchorCache
 	recent   recentIDs
+	adopted  time.Time // when the store's checkpoint was last looked at; used by the following goroutine alone
 
 	ctx    context.Context // ends when the node stops
 	cancel context.CancelCauseFunc
@@ -147,6 +156,15 @@ type outcome struct {
 // from a log that its witnesses hold more of (journal.ErrBehindWitnesses) or other than (journal.ErrForked), and starts the stages. ctx
 // bounds the start alone.
 func Start(ctx context.Context, cfg Config) (*Node, error) {
+	cfg = cfg.withDefaults()
+	state, seq, err := takeOver(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return begin(ctx, cfg, state, seq)
+}
+
+func (cfg Config) withDefaults() Config {
 	cfg.Limits = cfg.Limits.withDefaults()
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -154,17 +172,22 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	state, seq, err := takeOver(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
-	seq.Parallel = parallel
+	return cfg
+}
+
+// begin starts the stages on a state: those of the ledger's one writer or, without a sequencer, those of a node that follows.
+func begin(ctx context.Context, cfg Config, state *settlement.State, seq *settlement.Sequencer) (_ *Node, err error) {
 	n := &Node{
 		cfg: cfg, genesis: state.Genesis(), seq: seq, began: cfg.Now(),
 		proving: make(chan *task, cfg.Limits.Waiting), proven: make(chan *task, cfg.Limits.Waiting),
 		durable: newBell(), finality: newBell(), down: make(chan struct{}), ended: make(chan struct{}),
 	}
-	if n.measures, err = newMeasures(meter(), state, seq.Epoch()); err != nil {
+	var epoch uint64
+	if seq != nil {
+		seq.Parallel = parallel
+		epoch = seq.Epoch()
+	}
+	if n.measures, err = newMeasures(meter(), state, epoch); err != nil {
 		return nil, err
 	}
 	n.state.Store(state)
@@ -179,10 +202,14 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		n.cancel(err)
 		return nil, errors.Join(err, n.journal.Close())
 	}
-	n.wait.Go(n.prove)
-	n.wait.Go(n.sequence)
-	n.wait.Go(n.cosign)
-	n.wait.Go(n.keep)
+	if seq != nil {
+		n.wait.Go(n.prove)
+		n.wait.Go(n.sequence)
+		n.wait.Go(n.cosign)
+		n.wait.Go(n.keep)
+	} else {
+		n.wait.Go(n.follow)
+	}
 	go func() {
 		n.wait.Wait()
 		if err := forget(); err != nil {
@@ -236,11 +263,34 @@ func (n *Node) openJournal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if n.seq == nil {
+		return nil // it asks for no cosignature, and takes checkpoints over from the store
+	}
+	if err := n.extends(ctx, signed); err != nil {
+		return errors.Join(err, n.journal.Close())
+	}
 	// A store that was restored from an old backup must not write one block: whoever answers in time is heard.
 	brief, stop := context.WithTimeout(ctx, n.cfg.Limits.StartWait)
 	defer stop()
 	if err := n.cosignOnce(brief); fatalToLog(err) {
 		return errors.Join(err, n.journal.Close())
+	}
+	return nil
+}
+
+// extends requires that the log has grown from a head that was signed before, by this node or by another: nobody may sign a second root
+// for a size.
+func (n *Node) extends(ctx context.Context, signed proof.Head) error {
+	state := n.state.Load()
+	if signed.Size == 0 || signed.Size > state.LogSize() {
+		return nil // nothing to compare, or the journal refuses to go back
+	}
+	path, err := proof.ProveConsistency(signed.Size, state.LogSize(), journal.HashReader(ctx, n.cfg.Store))
+	if err != nil {
+		return fmt.Errorf("prove that the log has grown from the store's checkpoint: %w", err)
+	}
+	if err := proof.VerifyConsistency(signed, proof.Head{Size: state.LogSize(), Root: state.LogRoot()}, path); err != nil {
+		return fmt.Errorf("%w: the log of %d entries has not grown from the %d of the store's checkpoint: %w", journal.ErrForked, state.LogSize(), signed.Size, err)
 	}
 	return nil
 }
@@ -282,7 +332,7 @@ func (n *Node) Stop(ctx context.Context) error {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
-	if n.ctx.Err() == nil {
+	if n.ctx.Err() == nil && n.seq != nil {
 		n.saveSnapshot(ctx)
 	}
 	n.cancel(ErrStopped)
@@ -290,6 +340,9 @@ func (n *Node) Stop(ctx context.Context) error {
 	err := n.journal.Close()
 	if cause := context.Cause(n.ctx); !errors.Is(cause, ErrStopped) {
 		return errors.Join(cause, err)
+	}
+	if n.seq == nil {
+		return err
 	}
 	if _, kept := n.keepOnce(ctx, nil); kept != nil {
 		err = errors.Join(err, fmt.Errorf("keep the checkpoint: %w", kept))

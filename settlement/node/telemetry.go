@@ -28,7 +28,7 @@ func meter() metric.Meter { return otel.Meter(scope) }
 // measures is what the node counts as it goes. What happens for every entry is a number in memory, read when somebody collects.
 type measures struct {
 	tracer trace.Tracer
-	epoch  uint64 // the fencing epoch that the node took
+	epoch  atomic.Uint64 // the fencing epoch that the node took; the newest it has seen, where it follows
 
 	batch, blockEntries, blockBytes metric.Int64Histogram
 	settling, final, store          metric.Float64Histogram
@@ -56,7 +56,8 @@ type fate struct{ kind, outcome, code string }
 type moved struct{ issued, redeemed uint64 }
 
 func newMeasures(m metric.Meter, state *settlement.State, epoch uint64) (*measures, error) {
-	t := &measures{tracer: otel.Tracer(scope), epoch: epoch, entries: map[fate]uint64{}, appends: map[string]uint64{}, rounds: map[bool]uint64{}, supply: map[zk.AssetID]moved{}}
+	t := &measures{tracer: otel.Tracer(scope), entries: map[fate]uint64{}, appends: map[string]uint64{}, rounds: map[bool]uint64{}, supply: map[zk.AssetID]moved{}}
+	t.epoch.Store(epoch)
 	for _, row := range state.Supply() {
 		t.supply[row.Asset] = moved{uint64(row.Issued), uint64(row.Redeemed)}
 	}
@@ -244,7 +245,7 @@ func (n *Node) observe(meter metric.Meter) (func() error, error) {
 		o.ObserveInt64(height, int64(state.Height()))
 		o.ObserveInt64(age, capped((max(n.wall(), state.Time())-state.Time())/1000))
 		o.ObserveInt64(blocks, int64(n.stages.blocks.Load()))
-		o.ObserveInt64(epoch, capped(n.measures.epoch))
+		o.ObserveInt64(epoch, capped(n.measures.epoch.Load()))
 		for _, q := range n.queues() {
 			o.ObserveInt64(depth, q.holds, label("queue", q.name))
 			o.ObserveInt64(limit, q.limit, label("queue", q.name))

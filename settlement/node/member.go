@@ -1,0 +1,472 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/comity-ledger/comity/settlement"
+	"github.com/comity-ledger/comity/settlement/entry"
+	"github.com/comity-ledger/comity/settlement/journal"
+	"github.com/comity-ledger/comity/settlement/replay"
+)
+
+// MemberConfig says how a node takes part in a ledger that several nodes share.
+type MemberConfig struct {
+	// Node is what every node works with. Its Store must be a settlement.Leaser.
+	Node Config
+	// Name tells the nodes of a ledger apart.
+	Name string
+	// URL is where other nodes forward what they are asked to settle.
+	URL string
+	// Lease is how long the node that sequences may be silent before another takes over. Default 3 s.
+	Lease time.Duration
+	// Forward hands an entry to the node at a URL and returns its answer as it is: a result, or an *entry.Refusal. Any other error means
+	// that nothing is known of the entry. Without it a node that follows answers try_later.
+	Forward func(ctx context.Context, url string, leaf []byte, segments [][]byte) (settlement.Result, error)
+	// Forwarded tells whether a call comes from another node, and so must not be forwarded again. nil: none does.
+	Forwarded func(ctx context.Context) bool
+}
+
+// Errors of members.
+var (
+	// ErrNoLease: the store is not one that several nodes share.
+	ErrNoLease = errors.New("node: the store keeps no lease")
+	// errLost: another node holds the lease.
+	errLost = errors.New("node: another node holds the lease")
+)
+
+// Member is one of several nodes of a ledger. While it holds the lease it sequences; otherwise it follows the blocks of the node that does,
+// answers everything that is read, and forwards what is submitted. It changes between the two without a restart: each role is a Node of its
+// own, and a caller that waits for something goes on waiting with the next.
+//
+// The lease decides only who tries. A node that believes in a lease it has lost is fenced by the store at its next block.
+type Member struct {
+	cfg   MemberConfig
+	store settlement.Leaser
+	me    string // holder of the lease: the name and this start of it
+	log   *slog.Logger
+
+	node    atomic.Pointer[Node]
+	view    atomic.Pointer[view]
+	changed *bell // rings when node has changed
+
+	forwarding atomic.Int64
+
+	serial uint64 // of the lease as this node last wrote it; used by run alone, as what follows
+	wrote  time.Time
+	pause  time.Time     // no attempt before
+	jitter time.Duration // by how much the next attempt is late
+	joined bool          // the first look at the lease is over
+
+	ctx    context.Context // ends when the member stops
+	cancel context.CancelCauseFunc
+	once   sync.Once
+	ended  chan struct{} // closed when run and the last node have ended
+	stop   chan context.Context
+}
+
+// view is the lease as this node sees it.
+type view struct {
+	settlement.Lease
+	seen time.Time       // when its serial was first seen, by this node's own clock
+	ctx  context.Context // ends when the lease passes to another holder
+	pass context.CancelFunc
+}
+
+// stale: nobody changed the lease for as long as its holder said, and late longer.
+func (v *view) stale(late time.Duration) bool {
+	return v.Holder == "" || time.Since(v.seen) > time.Duration(v.Millis)*time.Millisecond+late
+}
+
+// Join rebuilds the state from the store and takes part. It takes the lease if that is free, or was held by a node of the same name, and
+// follows otherwise. ctx bounds the start alone.
+func Join(ctx context.Context, cfg MemberConfig) (*Member, error) {
+	cfg.Node = cfg.Node.withDefaults()
+	if cfg.Lease == 0 {
+		cfg.Lease = 3 * time.Second
+	}
+	store, ok := cfg.Node.Store.(settlement.Leaser)
+	if !ok {
+		return nil, ErrNoLease
+	}
+	state, err := replay.Restore(ctx, store, parallel, cfg.Node.Progress)
+	if err != nil {
+		return nil, err
+	}
+	m := &Member{cfg: cfg, store: store, me: cfg.Name + "/" + rand.Text(), log: cfg.Node.Log.With("node", cfg.Name), changed: newBell(),
+		ended: make(chan struct{}), stop: make(chan context.Context, 1)}
+	m.cfg.Node.Log = m.log
+	m.ctx, m.cancel = context.WithCancelCause(context.Background())
+	n, err := begin(ctx, m.cfg.Node, state, nil)
+	if err != nil {
+		return nil, err
+	}
+	m.node.Store(n)
+	m.look(ctx)
+	m.follow(ctx)
+	if err := m.Err(); err != nil {
+		<-m.node.Load().ended
+		return nil, err
+	}
+	go m.run()
+	return m, nil
+}
+
+// tick is how often a member looks at the lease.
+func (m *Member) tick() time.Duration { return min(m.cfg.Lease/12, 100*time.Millisecond) }
+
+// bounded is the context of one look at the lease or change of it.
+func (m *Member) bounded() (context.Context, func()) {
+	return context.WithTimeout(m.ctx, m.cfg.Lease/2)
+}
+
+func (m *Member) run() {
+	defer close(m.ended)
+	tick := time.NewTicker(m.tick())
+	defer tick.Stop()
+	for m.ctx.Err() == nil {
+		n := m.node.Load()
+		select {
+		case <-n.ended:
+		case <-tick.C:
+		case ctx := <-m.stop:
+			m.leave(ctx)
+			return
+		}
+		ctx, done := m.bounded()
+		if n.seq != nil {
+			m.lead(ctx)
+		} else {
+			m.look(ctx)
+			m.follow(m.ctx)
+		}
+		done()
+	}
+}
+
+// look reads the lease.
+func (m *Member) look(ctx context.Context) {
+	lease, err := m.store.Lease(ctx)
+	if err != nil {
+		if m.ctx.Err() == nil {
+			m.log.Warn("the lease cannot be read", "error", err)
+		}
+		return
+	}
+	m.saw(lease)
+}
+
+func (m *Member) saw(lease settlement.Lease) {
+	old := m.view.Load()
+	if old != nil && old.Lease == lease {
+		return
+	}
+	next := &view{Lease: lease, seen: time.Now()}
+	if old != nil && old.Holder == lease.Holder {
+		next.ctx, next.pass = old.ctx, old.pass
+	} else {
+		next.ctx, next.pass = context.WithCancel(m.ctx)
+	}
+	m.view.Store(next)
+	if old != nil && old.Holder != lease.Holder {
+		old.pass()
+		m.jitter = mathrand.N(m.cfg.Lease / 8)
+		m.log.Info("the lease has passed on", "holder", lease.Holder, "url", lease.URL, "epoch", lease.Epoch)
+	}
+}
+
+// write changes the lease from what this node last saw of it.
+func (m *Member) write(ctx context.Context, serial uint64, holder string, epoch uint64) (bool, error) {
+	lease := settlement.Lease{Holder: holder, URL: m.cfg.URL, Millis: uint64(m.cfg.Lease.Milliseconds()), Epoch: epoch}
+	changed, err := m.store.ChangeLease(ctx, serial, lease)
+	if err == nil && changed {
+		lease.Serial = serial + 1
+		m.serial, m.wrote = lease.Serial, time.Now()
+		m.saw(lease)
+	}
+	return changed, err
+}
+
+// lead renews the lease of a node that sequences, and makes it follow when it must not go on.
+func (m *Member) lead(ctx context.Context) {
+	n := m.node.Load()
+	if n.ctx.Err() != nil {
+		m.demote(n)
+		return
+	}
+	if time.Since(m.wrote) < m.cfg.Lease/4 {
+		return
+	}
+	changed, err := m.write(ctx, m.serial, m.me, n.seq.Epoch())
+	if err == nil && changed {
+		return
+	}
+	// Either the lease is another's, or an earlier change of ours was not answered.
+	lease, read := m.store.Lease(ctx)
+	if err := errors.Join(err, read); err != nil && (read != nil || lease.Holder == m.me) {
+		if m.ctx.Err() == nil && n.ctx.Err() == nil {
+			m.log.Warn("the lease was not renewed", "error", err)
+		}
+		m.wrote = time.Now().Add(-m.cfg.Lease / 4 * 3 / 4) // again soon
+		return
+	}
+	m.saw(lease)
+	if lease.Holder == m.me {
+		m.serial = lease.Serial
+		return
+	}
+	n.fail(fmt.Errorf("%w: %s", errLost, lease.Holder))
+	m.demote(n)
+}
+
+// demote turns a node that has ended into one that follows. What it has taken in and not answered ends as unknown, which a caller is told
+// as try_later.
+func (m *Member) demote(n *Node) {
+	<-n.ended
+	cause := errors.Join(context.Cause(n.ctx), n.journal.Close())
+	if m.hopeless(cause, n.seq) {
+		m.fail(cause)
+		return
+	}
+	m.log.Warn("the node follows now", "epoch", n.seq.Epoch(), "error", cause)
+	m.pause = time.Now().Add(m.cfg.Lease/8 + mathrand.N(m.cfg.Lease/8))
+	m.enter(m.ctx, n.state.Load(), nil, n.began)
+}
+
+// hopeless tells whether no role is left for this node after an error of its time as the ledger's writer.
+func (m *Member) hopeless(cause error, seq *settlement.Sequencer) bool {
+	switch {
+	case errors.Is(cause, settlement.ErrStoreCorrupt), errors.Is(cause, settlement.ErrStoreClosed):
+		return true
+	case fatalToLog(cause):
+		// Witnesses hold more than a node that was fenced and does not know it. From one that was not fenced, it is the end.
+		ctx, done := m.bounded()
+		defer done()
+		head, err := m.store.Head(ctx)
+		return err == nil && (seq == nil || head.Epoch == seq.Epoch())
+	}
+	return false
+}
+
+// enter begins a role. On an error the member ends.
+func (m *Member) enter(ctx context.Context, state *settlement.State, seq *settlement.Sequencer, began time.Time) {
+	for {
+		n, err := begin(ctx, m.cfg.Node, state, seq)
+		if err == nil {
+			n.began = began
+			m.node.Store(n)
+			m.changed.ring()
+			return
+		}
+		if m.hopeless(err, seq) || ctx.Err() != nil {
+			m.fail(err)
+			return
+		}
+		if seq != nil {
+			m.log.Warn("the node does not sequence", "error", err)
+			seq = nil // follow, and try later
+			m.pause = time.Now().Add(m.cfg.Lease / 4)
+			continue
+		}
+		m.log.Warn("the node cannot follow", "error", err)
+		select { // a store that does not answer
+		case <-time.After(m.tick()):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// follow lets a node that follows take the lease when that is free or has run out.
+func (m *Member) follow(ctx context.Context) {
+	n, v := m.node.Load(), m.view.Load()
+	if cause := n.Err(); cause != nil {
+		m.fail(cause)
+		return
+	}
+	// A lease of this node's name that it finds when it starts is of its own former life.
+	mine := v != nil && (v.Holder == m.me || !m.joined && nameOf(v.Holder) == m.cfg.Name)
+	m.joined = true
+	if v == nil || time.Now().Before(m.pause) || !mine && !v.stale(m.jitter) {
+		return
+	}
+	brief, done := context.WithTimeout(ctx, m.cfg.Lease/2)
+	defer done()
+	changed, err := m.write(brief, v.Serial, m.me, 0)
+	if err != nil || !changed {
+		if err != nil {
+			m.log.Warn("the lease was not taken", "error", err)
+		}
+		m.look(brief)
+		return
+	}
+	m.promote(ctx, n)
+}
+
+// promote makes the holder of the lease the ledger's one writer: by the next fencing epoch, on a state that is the store's.
+func (m *Member) promote(ctx context.Context, n *Node) {
+	start := time.Now()
+	n.cancel(ErrStopped)
+	<-n.ended
+	closed := n.journal.Close()
+	bounded, done := context.WithTimeout(ctx, m.cfg.Lease)
+	defer done()
+	seq, err := m.acquire(bounded, n)
+	if err = errors.Join(err, closed); err != nil {
+		if errors.Is(err, settlement.ErrStoreCorrupt) {
+			m.fail(err)
+			return
+		}
+		m.log.Warn("the ledger was not taken over", "error", err)
+		m.pause = time.Now().Add(m.cfg.Lease / 4)
+		m.enter(ctx, n.state.Load(), nil, n.began)
+		return
+	}
+	m.enter(ctx, n.state.Load(), seq, n.began)
+	if m.node.Load().seq != nil && m.Err() == nil {
+		m.log.Info("the node sequences now", "epoch", seq.Epoch(), "height", n.state.Load().Height(), "took", time.Since(start).Round(time.Millisecond))
+		m.wrote = time.Time{} // write the epoch into the lease at once
+	}
+}
+
+func (m *Member) acquire(ctx context.Context, n *Node) (*settlement.Sequencer, error) {
+	for {
+		// Most of the way before the other is fenced; the rest afterwards, when nothing is added any more.
+		if _, err := n.catchUp(ctx); err != nil {
+			return nil, err
+		}
+		seq, err := settlement.NewSequencer(ctx, m.store, n.state.Load())
+		if err == nil || !errors.Is(err, settlement.ErrStateBehind) {
+			return seq, err
+		}
+	}
+}
+
+func (m *Member) fail(err error) {
+	m.log.Error("the node stops", "error", err)
+	m.cancel(err)
+}
+
+// Stop takes nothing in any more, finishes what is inside, gives the lease up so that another node goes on at once, and ends. It returns why
+// the node ended, if that was not Stop.
+func (m *Member) Stop(ctx context.Context) error {
+	m.once.Do(func() { m.stop <- ctx })
+	<-m.ended
+	m.node.Load().cancel(ErrStopped) // where run ended by itself
+	<-m.node.Load().ended
+	err := m.node.Load().journal.Close()
+	if cause := context.Cause(m.ctx); !errors.Is(cause, ErrStopped) {
+		return errors.Join(cause, err)
+	}
+	return err
+}
+
+// leave ends the member's node and gives the lease up.
+func (m *Member) leave(ctx context.Context) {
+	n := m.node.Load()
+	if err := n.Stop(ctx); err != nil {
+		m.log.Warn("the node did not end in order", "error", err)
+	}
+	if n.seq != nil {
+		brief, done := context.WithTimeout(context.WithoutCancel(ctx), m.cfg.Lease/2)
+		if changed, err := m.write(brief, m.serial, "", n.seq.Epoch()); err != nil || !changed {
+			m.log.Warn("the lease was not given up; another node waits until it runs out", "error", err)
+		}
+		done()
+	}
+	m.cancel(ErrStopped)
+}
+
+// Done is closed when the member has ended, by Stop or because it must not go on; Err then says why.
+func (m *Member) Done() <-chan struct{} { return m.ended }
+
+// Err says why the member ended: nil while it runs, ErrStopped after Stop.
+func (m *Member) Err() error { return context.Cause(m.ctx) }
+
+// Submit settles one entry as Node.Submit does, on whichever node sequences. An entry of which nothing is known is refused as try_later:
+// sending it again is always safe.
+func (m *Member) Submit(ctx context.Context, leaf []byte, segments [][]byte) (settlement.Result, error) {
+	n := m.node.Load()
+	if n.seq != nil {
+		result, err := n.Submit(ctx, leaf, segments)
+		if err != nil && entry.CodeOf(err) == "" && n.ctx.Err() != nil && ctx.Err() == nil {
+			return settlement.Result{}, entry.Refuse(entry.TryLater, "the node sequences no more; nothing is known of the entry")
+		}
+		return result, err
+	}
+	if m.cfg.Forward == nil || m.cfg.Forwarded != nil && m.cfg.Forwarded(ctx) {
+		return settlement.Result{}, entry.Refuse(entry.TryLater, "this node does not sequence")
+	}
+	v := m.view.Load()
+	if v == nil || v.Holder == m.me || v.stale(0) {
+		return settlement.Result{}, entry.Refuse(entry.TryLater, "no node sequences now")
+	}
+	if m.forwarding.Add(1) > int64(m.cfg.Node.Limits.Waiting) {
+		m.forwarding.Add(-1)
+		return settlement.Result{}, entry.Refuse(entry.TryLater, "too many entries are being forwarded")
+	}
+	defer m.forwarding.Add(-1)
+	call, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(v.ctx, cancel)() // whoever lost the lease may be a process that stands still
+	result, err := m.cfg.Forward(call, v.URL, leaf, segments)
+	switch {
+	case err != nil && entry.CodeOf(err) != "":
+		return settlement.Result{}, err
+	case err != nil && ctx.Err() != nil:
+		return settlement.Result{}, ctx.Err()
+	case err != nil:
+		m.log.Debug("an entry was not forwarded", "url", v.URL, "error", err)
+		return settlement.Result{}, entry.Refuse(entry.TryLater, "the node that sequences did not answer; nothing is known of the entry")
+	}
+	// An answer may be followed at once by a read from this node.
+	if err := m.WaitBlock(ctx, result.Height); err != nil && !errors.Is(err, ErrStopped) {
+		return settlement.Result{}, err
+	}
+	return result, nil
+}
+
+// Ready names why the node should be sent no entries now: as Node.Ready and, in a node that follows, CheckLeader.
+func (m *Member) Ready(ctx context.Context) []string {
+	n := m.node.Load()
+	failed := n.Ready(ctx)
+	if v := m.view.Load(); n.seq == nil && (v == nil || v.stale(0)) {
+		failed = append(failed, CheckLeader)
+	}
+	return failed
+}
+
+// Live names the stages that have stopped moving.
+func (m *Member) Live() []string {
+	if cause := m.Err(); cause != nil && !errors.Is(cause, ErrStopped) {
+		return []string{CheckEnded}
+	}
+	return m.node.Load().Live()
+}
+
+// through waits with the node of the current role and, when that ends, with the next.
+func (m *Member) through(ctx context.Context, do func(n *Node) error) error {
+	for {
+		rung := m.changed.wait()
+		n := m.node.Load()
+		if err := do(n); !errors.Is(err, ErrStopped) && !errors.Is(err, journal.ErrClosed) {
+			return err
+		}
+		if m.node.Load() != n {
+			continue
+		}
+		select {
+		case <-rung:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-m.ctx.Done():
+			return ErrStopped
+		}
+	}
+}
