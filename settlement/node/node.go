@@ -51,6 +51,8 @@ type Limits struct {
 	Waiting int
 	// WaitingBytes is how many bytes those entries and their segments may have; past it, try_later. Default 256 MiB.
 	WaitingBytes int64
+	// PerCaller is how many of those entries may be of one caller with a name (WithCaller); past it, try_later. Default half of Waiting.
+	PerCaller int
 	// Batch is how many proofs are checked at once. Larger batches cost less per proof and wait longer. Default 512.
 	Batch int
 	// BlockBytes is how many bytes of entries and segments go into one block, one entry more at most. Default 16 MiB.
@@ -77,6 +79,7 @@ func (l Limits) withDefaults() Limits {
 		}
 	}
 	set(&l.Waiting, 8192)
+	set(&l.PerCaller, max(1, l.Waiting/2))
 	set(&l.Batch, 512)
 	set(&l.BlockBytes, 16<<20)
 	if l.WaitingBytes == 0 {
@@ -121,7 +124,7 @@ type Node struct {
 
 	measures *measures
 
-	proving  chan *task
+	lanes    *lanes // before verification
 	proven   chan *task
 	durable  *bell // rings after every block
 	finality *bell // rings after every cosigned checkpoint
@@ -143,8 +146,10 @@ type task struct {
 	bytes     int       // of the entry and its segments
 	began     time.Time // when it was taken in
 	admitted  time.Time
-	journey   *journey     // nil unless its call is traced
-	answer    chan outcome // holds one
+	journey   *journey // nil unless its call is traced
+	lane      *lane
+	prepaid   time.Duration // charged to its lane before it was verified
+	answer    chan outcome  // holds one
 }
 
 type outcome struct {
@@ -179,7 +184,7 @@ func (cfg Config) withDefaults() Config {
 func begin(ctx context.Context, cfg Config, state *settlement.State, seq *settlement.Sequencer) (_ *Node, err error) {
 	n := &Node{
 		cfg: cfg, genesis: state.Genesis(), seq: seq, began: cfg.Now(),
-		proving: make(chan *task, cfg.Limits.Waiting), proven: make(chan *task, cfg.Limits.Waiting),
+		lanes: newLanes(cfg.Limits.Waiting, cfg.Limits.PerCaller, time.Now), proven: make(chan *task, cfg.Limits.Waiting),
 		durable: newBell(), finality: newBell(), down: make(chan struct{}), ended: make(chan struct{}),
 	}
 	var epoch uint64
@@ -382,18 +387,25 @@ func (n *Node) Submit(ctx context.Context, leaf []byte, segments [][]byte) (sett
 		n.dismissed(j, leaf, settlement.Result{}, err)
 		return settlement.Result{}, err
 	}
+	lane, err := n.lanes.enter(callerOf(ctx), n.hint)
+	if err != nil {
+		n.leave(size)
+		n.dismissed(j, leaf, settlement.Result{}, err)
+		return settlement.Result{}, err
+	}
 	start := time.Now()
 	t, result, err := n.admit(ctx, leaf, segments)
 	end := time.Now()
 	n.stages.admitting.Add(int64(end.Sub(start)))
 	n.measures.stage(j, "ledger.admit", start, end, trace.SpanContext{})
 	if t == nil {
+		n.lanes.leave(lane)
 		n.leave(size)
 		n.dismissed(j, leaf, result, err)
 		return result, err
 	}
-	t.bytes, t.began, t.admitted, t.journey = size, start, end, j
-	n.proving <- t // never blocks: it has room for every waiting entry
+	t.bytes, t.began, t.admitted, t.journey, t.lane = size, start, end, j, lane
+	n.lanes.put(t)
 	// From here on the stages own the task and count it out.
 	select {
 	case o := <-t.answer:
@@ -490,5 +502,6 @@ func (n *Node) reply(t *task, r settlement.Result, err error) {
 	n.pulses.answered.Store(ticks())
 	n.told(t, r, err)
 	t.answer <- outcome{r, err}
+	n.lanes.leave(t.lane)
 	n.leave(t.bytes)
 }

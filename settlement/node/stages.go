@@ -36,7 +36,9 @@ func (n *Node) prove() {
 			candidates[i] = t.candidate
 		}
 		refusals := settlement.Prove(n.cfg.Verifier, candidates)
-		n.stages.proving.Add(int64(time.Since(start)))
+		took := time.Since(start)
+		n.lanes.charge(batch, refusals, took)
+		n.stages.proving.Add(int64(took))
 		n.stages.proofs.Add(uint64(legs))
 		n.stages.batches.Add(1)
 		n.measures.proved(batch, refusals, legs, start)
@@ -55,21 +57,16 @@ func (n *Node) prove() {
 
 // gather takes what waits for proving, up to a batch of proofs; nil when the node ends.
 func (n *Node) gather() (batch []*task, legs int) {
-	select {
-	case t := <-n.proving:
-		batch, legs = append(batch, t), len(t.candidate.Jobs)
-	case <-n.ctx.Done():
-		return nil, 0
-	}
-	for legs < n.cfg.Limits.Batch {
-		select {
-		case t := <-n.proving:
-			batch, legs = append(batch, t), legs+len(t.candidate.Jobs)
-		default:
+	for {
+		if batch, legs = n.lanes.take(n.cfg.Limits.Batch); batch != nil && n.ctx.Err() == nil {
 			return batch, legs
 		}
+		select {
+		case <-n.lanes.bell:
+		case <-n.ctx.Done():
+			return nil, 0
+		}
 	}
-	return batch, legs
 }
 
 // sequence is the one writer of the ledger.

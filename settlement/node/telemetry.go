@@ -344,7 +344,7 @@ func (n *Node) queues() []queue {
 	return []queue{
 		{"entries", n.waiting.Load(), int64(n.cfg.Limits.Waiting)},
 		{"bytes", n.bytes.Load(), n.cfg.Limits.WaitingBytes},
-		{"verification", int64(len(n.proving)), int64(cap(n.proving))},
+		{"verification", int64(n.lanes.length()), int64(n.cfg.Limits.Waiting)},
 		{"sequencing", int64(len(n.proven)), int64(cap(n.proven))},
 		{"not_final", capped(n.state.Load().LogSize() - min(n.state.Load().LogSize(), n.final.Load())), capped(n.cfg.Limits.NotFinal)},
 	}

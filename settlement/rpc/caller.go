@@ -22,6 +22,8 @@ import (
 type Caller struct {
 	Name  string
 	Roles []optionsv1.Role
+	// Local is a caller on this machine without a certificate.
+	Local bool
 }
 
 // Has reports whether the caller holds one of the roles.
@@ -69,7 +71,7 @@ func IdentifyLoopback(r *http.Request) (Caller, error) {
 	if err != nil || !isLoopback(host) {
 		return Caller{}, fmt.Errorf("caller %s is not on this machine", r.RemoteAddr)
 	}
-	return Caller{Name: "loopback", Roles: allRoles}, nil
+	return Caller{Name: "loopback", Roles: allRoles, Local: true}, nil
 }
 
 func isLoopback(host string) bool {

@@ -233,3 +233,85 @@ func TestWhoMayCallWhat(t *testing.T) {
 		}
 	}
 }
+
+// TestEachCallerHasLimitsOfItsOwn: requests, bytes and streams past a caller's own limits are answered try_later with a hint, and another caller
+// notices nothing.
+func TestEachCallerHasLimitsOfItsOwn(t *testing.T) {
+	g := guard(t, Limits{CallerRequests: 5, CallerBytes: 1, CallerStreams: 2})
+	first, second := g.client(g.by, doors.Bank, "first"), g.client(g.by, doors.Bank, "second")
+	until := func(call func() error) (n int, err error) {
+		for n = 0; n < 100 && err == nil; n++ {
+			err = call()
+		}
+		return n, err
+	}
+	n, err := until(func() error {
+		_, err := first.GetGenesis(t.Context(), &ledgerv1.GetGenesisRequest{})
+		return err
+	})
+	if detail(err) != string(entry.TryLater) || !strings.Contains(err.Error(), "too many requests of this caller; try again in ") || n < 10 || n > 30 {
+		t.Fatalf("after %d requests: %v", n, err)
+	}
+	if _, err := second.GetGenesis(t.Context(), &ledgerv1.GetGenesisRequest{}); err != nil {
+		t.Fatalf("another caller: %v", err)
+	}
+	// A refused request does not count: a second later there is room again.
+	time.Sleep(time.Second)
+	if _, err := first.GetGenesis(t.Context(), &ledgerv1.GetGenesisRequest{}); err != nil {
+		t.Fatalf("a second later: %v", err)
+	}
+	// Streams that stay open.
+	third := g.client(g.by, doors.Witness, "third")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	open := func() error {
+		s, err := third.StreamBlocks(ctx, &ledgerv1.StreamBlocksRequest{})
+		if err == nil && !s.Receive() {
+			err = s.Err()
+		}
+		return err
+	}
+	for range 2 {
+		if err := open(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := open(); detail(err) != string(entry.TryLater) || !strings.Contains(err.Error(), "2 streams of this caller") {
+		t.Fatalf("a third stream: %v", err)
+	}
+	// Bytes: the bucket holds one of the largest batches.
+	c := newCallers(Limits{CallerRequests: 1, CallerBytes: 1 << 20, CallerStreams: 1})
+	now := time.Unix(0, 0)
+	c.now = func() time.Time { return now }
+	bank := Caller{Name: "bank/first"}
+	if err := c.read(bank, maxBatchBytes); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.read(bank, 1<<20); err == nil || err.Error() != "try_later: too many bytes of this caller; try again in 1s" {
+		t.Fatalf("%v", err)
+	}
+	now = now.Add(time.Second)
+	if err := c.read(bank, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if err := errors.Join(c.request(Caller{Local: true}), c.read(Caller{Local: true}, maxBatchBytes)); err != nil {
+			t.Fatalf("this machine: %v", err)
+		}
+	}
+}
+
+func TestCallersAreForgotten(t *testing.T) {
+	c := newCallers(Limits{}.withDefaults())
+	now := time.Unix(0, 0)
+	c.now = func() time.Time { return now }
+	for i := range 3 * maxCallers {
+		now = now.Add(time.Millisecond)
+		if err := c.request(Caller{Name: strings.Repeat("x", 1+i%60) + string(rune('a'+i%26)) + time.Duration(i).String()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(c.byName) > 2*maxCallers {
+		t.Fatalf("%d callers are remembered", len(c.byName))
+	}
+}

@@ -33,12 +33,14 @@ type gate struct {
 	next   http.Handler
 	errors *connect.ErrorWriter
 	budget *semaphore.Weighted
+	each   *callers
 }
 
 func newGate(s *Server, rules map[string]procedure, next http.Handler) *gate {
 	return &gate{
 		server: s, rules: rules, next: next,
 		errors: connect.NewErrorWriter(), budget: semaphore.NewWeighted(s.cfg.Limits.BodyBytes),
+		each: newCallers(s.cfg.Limits),
 	}
 }
 
@@ -52,14 +54,15 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ctx := context.WithValue(r.Context(), callerKey{}, caller)
-	if by := r.Header.Get(forwardedBy); by != "" {
-		ctx = context.WithValue(ctx, forwardedKey{}, by)
-	}
 	rule, isRPC := g.rules[r.URL.Path]
 	if !isRPC {
 		// Tiles, health and reflection: for any caller that has a role. Their handlers bound what they read.
 		if len(caller.Roles) == 0 {
 			g.refuse(w, r, entry.Refuse(CodeRoleNotAllowed, "the caller has no role here"))
+			return
+		}
+		if err := g.each.request(caller); err != nil {
+			g.refuse(w, r, err)
 			return
 		}
 		g.next.ServeHTTP(w, r.WithContext(ctx))
@@ -73,13 +76,27 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.next.ServeHTTP(w, r.WithContext(ctx)) // answers 415 without reading the body
 		return
 	}
+	promised := min(max(r.ContentLength, 0), rule.bodyBytes)
+	if err := errors.Join(g.each.request(caller), g.each.read(caller, promised)); err != nil {
+		g.refuse(w, r, err)
+		return
+	}
 	body, release, err := g.readBody(control, r, rule.bodyBytes)
 	defer release()
+	if err == nil {
+		err = g.each.read(caller, int64(len(body))-promised)
+	}
 	if err != nil {
 		g.refuse(w, r, err)
 		return
 	}
 	if rule.streams {
+		ended, err := g.each.stream(caller)
+		if err != nil {
+			g.refuse(w, r, err)
+			return
+		}
+		defer ended()
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithCancel(ctx)
 		defer cancel()
@@ -148,8 +165,11 @@ func (g *gate) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	status := http.StatusBadRequest
-	if wire.Code() == connect.CodePermissionDenied {
+	switch wire.Code() {
+	case connect.CodePermissionDenied:
 		status = http.StatusForbidden
+	case connect.CodeUnavailable:
+		status = http.StatusServiceUnavailable
 	}
 	http.Error(w, strings.TrimSpace(wire.Message()), status)
 }

@@ -39,6 +39,11 @@ type Limits struct {
 	CallTimeout time.Duration
 	// Streams is how many StreamBlocks calls may be open at once. Default 256.
 	Streams int64
+	// CallerRequests and CallerBytes are how many requests, and bytes of them, a caller with a certificate may send in a second on average, and twice
+	// as many at once. Past it, it is answered try_later. Defaults 1000 and 64 MiB.
+	CallerRequests, CallerBytes int
+	// CallerStreams is how many StreamBlocks calls of one such caller may be open at once. Default 16.
+	CallerStreams int64
 }
 
 func (l Limits) withDefaults() Limits {
@@ -56,6 +61,15 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Streams == 0 {
 		l.Streams = 256
+	}
+	if l.CallerRequests == 0 {
+		l.CallerRequests = 1000
+	}
+	if l.CallerBytes == 0 {
+		l.CallerBytes = 64 << 20
+	}
+	if l.CallerStreams == 0 {
+		l.CallerStreams = 16
 	}
 	return l
 }

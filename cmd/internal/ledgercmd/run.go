@@ -254,7 +254,7 @@ type served struct{ *node.Node }
 
 // Submit settles one entry.
 func (s served) Submit(ctx context.Context, leaf []byte, segments [][]byte) (rpc.Accepted, error) {
-	r, err := s.Node.Submit(ctx, leaf, segments)
+	r, err := s.Node.Submit(node.WithCaller(ctx, rpc.Lane(ctx)), leaf, segments)
 	if err != nil {
 		return rpc.Accepted{}, stopping(err)
 	}
