@@ -83,6 +83,7 @@ func (s *story) start(name string, args ...string) (*process, string, error) {
 	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, environment()
 	// A group of its own: Ctrl-C reaches the demo alone, which stops its processes in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	adopt(cmd.SysProcAttr)
 	err = cmd.Start()
 	_ = log.Close() // the child has its own
 	if err != nil {
