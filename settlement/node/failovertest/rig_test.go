@@ -260,7 +260,9 @@ func (l *load) client(names []string, home int) {
 				return
 			}
 			l.later.Add(1)
-			at = (at + 1) % len(names)
+			if entry.CodeOf(err) == "" {
+				at = (at + 1) % len(names) // no answer: ask another
+			}
 			time.Sleep(25 * time.Millisecond)
 		}
 	}
