@@ -144,6 +144,12 @@ func (c *Chain) bytes(n int) []byte {
 	return out[:n:n]
 }
 
+// Check compares a store with the chain's blocks up to a height, row by row.
+func (c *Chain) Check(t testing.TB, s settlement.Store, upTo uint64) {
+	t.Helper()
+	c.check(t, s, upTo)
+}
+
 // check compares a store with the chain's first blocks, row by row.
 func (c *Chain) check(t testing.TB, s settlement.Store, upTo uint64) {
 	t.Helper()

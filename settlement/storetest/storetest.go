@@ -62,6 +62,13 @@ type Exclusive interface {
 	Exclusive()
 }
 
+// A Shared medium admits several handles at once, as the nodes on one database
+// have them.
+type Shared interface {
+	Medium
+	Shared()
+}
+
 // A Spoiler can put a medium into the states that only other programs or
 // crashes leave.
 type Spoiler interface {
@@ -81,6 +88,8 @@ func Run(t *testing.T, factory Factory) {
 		{"CreatedLedgerIsOpenedAgain", testCreate},
 		{"OtherLedgerIsRefused", testOtherLedger},
 		{"SecondHandleIsRefused", testExclusive},
+		{"SeveralHandlesSeeOneLedger", testShared},
+		{"OneOfSeveralHandlesWins", testRace},
 		{"NewerAndHalfCreatedStoresAreNamed", testSpoiled},
 		{"ClosedStoreAnswersClosed", testClosed},
 		{"AppendedBlocksAreReadBack", testReadBack},

@@ -45,7 +45,8 @@ func (s storeFlags) opener(cmd *cobra.Command, f folder, progress func(done, tot
 		return nil, err
 	}
 	if s.migrate {
-		if err := opener.Migrate(cmd.Context()); err != nil {
+		// Nothing there: whoever opens it says so, and whoever creates it goes on.
+		if err := opener.Migrate(cmd.Context()); err != nil && !errors.Is(err, settlement.ErrStoreNotFound) {
 			return nil, named(err)
 		}
 	}
