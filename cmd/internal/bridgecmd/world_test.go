@@ -24,6 +24,7 @@ import (
 	"github.com/comity-ledger/comity/cmd/internal/cli"
 	"github.com/comity-ledger/comity/cmd/internal/ledgercmd"
 	"github.com/comity-ledger/comity/cmd/internal/oversightcmd"
+	"github.com/comity-ledger/comity/cmd/internal/telemetry"
 	"github.com/comity-ledger/comity/cmd/internal/walletcmd"
 	"github.com/comity-ledger/comity/cmd/internal/witnesscmd"
 	"github.com/comity-ledger/comity/settlement/entry"
@@ -39,6 +40,7 @@ const asComity = "COMITY_TEST_RUN"
 func root() *cobra.Command {
 	cmd := &cobra.Command{Use: "comity"}
 	cmd.AddCommand(Command(), ledgercmd.Command("test"), walletcmd.Command(), oversightcmd.Command(), witnesscmd.Command())
+	telemetry.Commands(cmd, "test")
 	return cmd
 }
 
