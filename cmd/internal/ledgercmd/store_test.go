@@ -17,13 +17,13 @@ import (
 	"github.com/comity-ledger/comity/settlement/pgstore/pgtest"
 )
 
-// running is a ledger that `comity ledger run` serves in this process.
-type running struct {
+// testLedger is a ledger that `comity ledger run` serves in this process.
+type testLedger struct {
 	url  string
 	stop func() (log string)
 }
 
-func serve(t *testing.T, p *place, args ...string) running {
+func serve(t *testing.T, p *place, args ...string) testLedger {
 	t.Helper()
 	ready := p.path(fmt.Sprintf("ready-%d", time.Now().UnixNano()))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -45,7 +45,7 @@ func serve(t *testing.T, p *place, args ...string) running {
 	t.Cleanup(func() { stop() })
 	for range 600 {
 		if text, err := os.ReadFile(ready); err == nil {
-			return running{strings.TrimSpace(string(text)), stop}
+			return testLedger{strings.TrimSpace(string(text)), stop}
 		}
 		select {
 		case code := <-ended:
@@ -55,7 +55,7 @@ func serve(t *testing.T, p *place, args ...string) running {
 		}
 	}
 	t.Fatalf("comity ledger run is not ready: %s", stop())
-	return running{}
+	return testLedger{}
 }
 
 // register makes the ledger log one entry.
