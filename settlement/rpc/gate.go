@@ -54,6 +54,10 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ctx := context.WithValue(r.Context(), callerKey{}, caller)
+	if by := r.Header.Get(forwardedBy); by != "" {
+		ctx = context.WithValue(ctx, forwardedKey{}, by)
+		ctx = context.WithValue(ctx, forwardedForKey{}, r.Header.Get(forwardedFor))
+	}
 	rule, isRPC := g.rules[r.URL.Path]
 	if !isRPC {
 		// Tiles, health and reflection: for any caller that has a role. Their handlers bound what they read.

@@ -78,6 +78,13 @@ func (h *handlers) GetStatus(ctx context.Context, _ *ledgerv1.GetStatusRequest) 
 		State: entry.Encode(status.State), NextSequence: status.State.NextSequence, Pending: status.Pending,
 		Version: h.server.cfg.Version, UptimeSeconds: status.UptimeSeconds, OpenHolds: uint64(status.State.Holds),
 	}
+	if n := status.Node; n != nil {
+		role := ledgerv1.NodeRole_NODE_ROLE_FOLLOWER
+		if n.Leads {
+			role = ledgerv1.NodeRole_NODE_ROLE_LEADER
+		}
+		out.Node = &ledgerv1.NodeStatus{Name: n.Name, Role: role, Leader: n.Leader, LeaderUrl: n.LeaderURL, LeaseEpoch: n.LeaseEpoch}
+	}
 	for _, c := range h.ledger.Corridors() {
 		out.Corridors = append(out.Corridors, &ledgerv1.CorridorStatus{Peer: c.Peer[:], Name: c.Name, State: corridorStates[c.State], InFlight: c.InFlight,
 			Cap: c.Cap, ObservedMillis: c.ObservedAt})

@@ -69,6 +69,16 @@ type Status struct {
 	Pending       uint64       // entries inside the node, not yet durable
 	Witnesses     []WitnessStatus
 	UptimeSeconds uint64
+	Node          *NodeStatus // nil where one node alone runs the ledger
+}
+
+// NodeStatus is what one of several nodes of a ledger knows about them.
+type NodeStatus struct {
+	Name       string
+	Leads      bool   // it sequences; otherwise it follows
+	Leader     string // name of the node that holds the lease, empty when none is known to
+	LeaderURL  string
+	LeaseEpoch uint64 // fencing epoch of that node, 0 until it has taken one
 }
 
 // WitnessStatus is how a witness is doing as the node sees it.

@@ -37,6 +37,7 @@ type runOptions struct {
 	store                            storeFlags
 	telemetry                        telemetry.Options
 	passphrase                       cli.Passphrase
+	member                           memberFlags
 }
 
 func runCommand(version string) *cobra.Command {
@@ -54,6 +55,10 @@ The log is kept in the data folder, or in the PostgreSQL database that --store o
 
 It replays what its store holds first, then refuses to go on if its witnesses hold more: then the store is an old copy. Every block is
 sent to the witnesses given with --witness; without a quorum the ledger goes on up to a backlog, and nothing is final meanwhile.
+
+With --node-name it is one of several nodes of the ledger that share the database: one of them writes, the others follow it, answer what is
+read, forward what is submitted, and take over when it is silent for as long as --lease, or at once when it is stopped in order. All of them
+hold a copy of the data folder.
 
 When it answers it prints a line that begins with "ready" to stderr and, with --ready-file, writes its URL there. SIGTERM or Ctrl-C ends it
 in order: what was taken in is settled and answered first. It can be killed at any moment without losing what it acknowledged.`,
@@ -73,6 +78,7 @@ in order: what was taken in is settled and answered first. It can be killed at a
 	o.telemetry.AddFlags(cmd)
 	tlsfiles.ServerFlag(cmd)
 	o.passphrase = cli.PassphraseFlag(cmd)
+	o.member.add(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runLedger(cmd, o, version) }
 	return cmd
 }
@@ -80,6 +86,9 @@ in order: what was taken in is settled and answered first. It can be killed at a
 func runLedger(cmd *cobra.Command, o runOptions, version string) (err error) {
 	ctx := cmd.Context()
 	if err := tlsfiles.CheckListen(cmd, o.listen); err != nil {
+		return err
+	}
+	if err := o.member.check(cmd); err != nil {
 		return err
 	}
 	f := folder(o.data)
@@ -120,6 +129,9 @@ func runLedger(cmd *cobra.Command, o runOptions, version string) (err error) {
 	if err != nil {
 		return err
 	}
+	if o.member.on() {
+		o.store.idle = min(3*time.Second, o.member.lease/2)
+	}
 	bar := cli.NewProgress(cmd, "Opening the store", -1)
 	opener, err := o.store.opener(cmd, f, func(done, total uint64) { bar.Set(int(done), int(total)) })
 	if err != nil {
@@ -136,9 +148,26 @@ func runLedger(cmd *cobra.Command, o runOptions, version string) (err error) {
 	if err != nil {
 		return named(err)
 	}
+	var listener net.Listener
+	var url string
+	listen := func() (err error) {
+		var config net.ListenConfig
+		if listener, err = config.Listen(ctx, "tcp", o.listen); err != nil {
+			return fmt.Errorf("listen on %s: %w", o.listen, err)
+		}
+		url = tlsfiles.Scheme(guard) + listener.Addr().String()
+		return nil
+	}
+	if o.member.on() { // other nodes are told its address when it joins
+		if err := listen(); err != nil {
+			bar.Done()
+			return err
+		}
+		defer listener.Close()
+	}
 	bar.Describe("Replaying the log")
-	n, err := node.Start(ctx, node.Config{Store: store, Verifier: verifier, Signer: signer, Witnesses: endpoints, HTTP: witnessClient(tlsfiles.From(ctx)), Log: logger,
-		Progress: func(height, _ uint64) { bar.Set(int(height), int(head.Height)) }})
+	n, err := o.member.start(ctx, node.Config{Store: store, Verifier: verifier, Signer: signer, Witnesses: endpoints, HTTP: witnessClient(tlsfiles.From(ctx)), Log: logger,
+		Progress: func(height, _ uint64) { bar.Set(int(height), int(head.Height)) }}, url, tlsfiles.From(ctx))
 	bar.Done()
 	if err != nil {
 		return namedLog(named(err))
@@ -159,12 +188,11 @@ func runLedger(cmd *cobra.Command, o runOptions, version string) (err error) {
 	if err != nil {
 		return err
 	}
-	var listen net.ListenConfig
-	listener, err := listen.Listen(ctx, "tcp", o.listen)
-	if err != nil {
-		return fmt.Errorf("listen on %s: %w", o.listen, err)
+	if listener == nil {
+		if err := listen(); err != nil {
+			return err
+		}
 	}
-	url := tlsfiles.Scheme(guard) + listener.Addr().String()
 	if o.profile != "" {
 		file, err := os.Create(o.profile)
 		if err != nil {
@@ -250,11 +278,11 @@ func namedLog(err error) error {
 }
 
 // served is a node as the network edge sees it.
-type served struct{ *node.Node }
+type served struct{ running }
 
 // Submit settles one entry.
 func (s served) Submit(ctx context.Context, leaf []byte, segments [][]byte) (rpc.Accepted, error) {
-	r, err := s.Node.Submit(node.WithCaller(ctx, rpc.Lane(ctx)), leaf, segments)
+	r, err := s.running.Submit(node.WithCaller(ctx, rpc.Lane(ctx)), leaf, segments)
 	if err != nil {
 		return rpc.Accepted{}, stopping(err)
 	}
@@ -263,8 +291,8 @@ func (s served) Submit(ctx context.Context, leaf []byte, segments [][]byte) (rpc
 
 // Status says where the ledger stands.
 func (s served) Status(context.Context) (rpc.Status, error) {
-	n := s.Node.Status()
-	out := rpc.Status{State: n.State, Size: n.Size, FinalSize: n.FinalSize, Pending: n.Waiting, UptimeSeconds: uint64(n.Uptime.Seconds())}
+	n := s.running.Status()
+	out := rpc.Status{State: n.State, Size: n.Size, FinalSize: n.FinalSize, Pending: n.Waiting, UptimeSeconds: uint64(n.Uptime.Seconds()), Node: roleOf(s.running)}
 	for _, w := range n.Witnesses {
 		out.Witnesses = append(out.Witnesses, rpc.WitnessStatus{Name: w.Name, Size: w.Size, LastError: w.LastError})
 	}
@@ -273,18 +301,18 @@ func (s served) Status(context.Context) (rpc.Status, error) {
 
 // WaitBlock returns once a block is durable.
 func (s served) WaitBlock(ctx context.Context, height uint64) error {
-	return stopping(s.Node.WaitBlock(ctx, height))
+	return stopping(s.running.WaitBlock(ctx, height))
 }
 
 // Receipt waits for a final receipt.
 func (s served) Receipt(ctx context.Context, index uint64) ([]byte, error) {
-	receipt, err := s.Node.Receipt(ctx, index)
+	receipt, err := s.running.Receipt(ctx, index)
 	return receipt, stopping(err)
 }
 
 // WaitCheckpoint waits for a cosigned checkpoint.
 func (s served) WaitCheckpoint(ctx context.Context, size uint64, enough func(cosigners []string) bool) (uint64, []byte, error) {
-	size, note, err := s.Node.WaitCheckpoint(ctx, size, enough)
+	size, note, err := s.running.WaitCheckpoint(ctx, size, enough)
 	return size, note, stopping(err)
 }
 

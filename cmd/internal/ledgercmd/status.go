@@ -34,6 +34,16 @@ type statusJSON struct {
 	Witnesses      []witnessJSON  `json:"witnesses"`
 	Version        string         `json:"version"`
 	UptimeSeconds  uint64         `json:"uptime_seconds"`
+	Node           *nodeJSON      `json:"node,omitempty"`
+}
+
+// nodeJSON is what one of several nodes says of them.
+type nodeJSON struct {
+	Name       string `json:"name"`
+	Role       string `json:"role"` // leader or follower
+	Leader     string `json:"leader"`
+	LeaderURL  string `json:"leader_url"`
+	LeaseEpoch uint64 `json:"lease_epoch"`
 }
 
 type supplyJSON struct {
@@ -97,6 +107,12 @@ func statusCommand() *cobra.Command {
 			NextSequence: state.NextSequence, Registered: state.RegistryLeaves, OversightEpoch: state.OversightEpoch, Nullifiers: state.Nullifiers,
 			Pending: answer.GetPending(), OpenHolds: answer.GetOpenHolds(), Corridors: []corridorJSON{}, Supply: supplyOf(g, state), Witnesses: []witnessJSON{}, Version: answer.GetVersion(), UptimeSeconds: answer.GetUptimeSeconds(),
 		}
+		if n := answer.GetNode(); n != nil {
+			out.Node = &nodeJSON{n.GetName(), "follower", n.GetLeader(), n.GetLeaderUrl(), n.GetLeaseEpoch()}
+			if n.GetRole() == ledgerv1.NodeRole_NODE_ROLE_LEADER {
+				out.Node.Role = "leader"
+			}
+		}
 		for _, w := range answer.GetWitnesses() {
 			out.Witnesses = append(out.Witnesses, witnessJSON{w.GetName(), w.GetSize(), w.GetLastError()})
 		}
@@ -107,6 +123,13 @@ func statusCommand() *cobra.Command {
 		return cli.Print(cmd, *asJSON, out, func(w io.Writer) {
 			fmt.Fprintf(w, "%s (%s network), genesis %s\n", g.Name, g.Network, g.Hash())
 			fmt.Fprintf(w, "height %d at %s, %d entries, %d of them final, %d pending\n", out.Height, out.Time, out.Size, out.FinalSize, out.Pending)
+			switch n := out.Node; {
+			case n == nil:
+			case n.Leader == "":
+				fmt.Fprintf(w, "node %s is a %s, nobody holds the lease\n", n.Name, n.Role)
+			default:
+				fmt.Fprintf(w, "node %s is a %s, the lease is with %s at %s, epoch %d\n", n.Name, n.Role, n.Leader, n.LeaderURL, n.LeaseEpoch)
+			}
 			fmt.Fprintf(w, "%d owners registered, oversight epoch %d, next policy sequence %d\n", out.Registered, out.OversightEpoch, out.NextSequence)
 			printSupply(w, g, state)
 			if out.OpenHolds > 0 {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,6 +23,7 @@ type storeFlags struct {
 	address string
 	unsafe  bool
 	migrate bool
+	idle    time.Duration // after which the database ends a session that stands still in a transaction; 0 for its default
 }
 
 func (s *storeFlags) add(cmd *cobra.Command) {
@@ -55,7 +57,7 @@ func (s storeFlags) opener(cmd *cobra.Command, f folder, progress func(done, tot
 
 func (s storeFlags) database(cmd *cobra.Command, address string, progress func(done, total uint64)) (*pgstore.Opener, error) {
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	opener, err := pgstore.New(pgstore.Config{URL: address, AllowUnsafe: s.unsafe, Progress: progress, Log: log})
+	opener, err := pgstore.New(pgstore.Config{URL: address, AllowUnsafe: s.unsafe, Progress: progress, Log: log, IdleTimeout: s.idle})
 	if err != nil {
 		return nil, addressError(err)
 	}

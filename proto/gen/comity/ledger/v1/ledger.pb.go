@@ -25,6 +25,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// NodeRole is what one of several nodes of a ledger does.
+type NodeRole int32
+
+const (
+	// Not used.
+	NodeRole_NODE_ROLE_UNSPECIFIED NodeRole = 0
+	// It sequences: it is the one that writes.
+	NodeRole_NODE_ROLE_LEADER NodeRole = 1
+	// It follows the node that sequences, answers what is read and forwards what is submitted.
+	NodeRole_NODE_ROLE_FOLLOWER NodeRole = 2
+)
+
+// Enum value maps for NodeRole.
+var (
+	NodeRole_name = map[int32]string{
+		0: "NODE_ROLE_UNSPECIFIED",
+		1: "NODE_ROLE_LEADER",
+		2: "NODE_ROLE_FOLLOWER",
+	}
+	NodeRole_value = map[string]int32{
+		"NODE_ROLE_UNSPECIFIED": 0,
+		"NODE_ROLE_LEADER":      1,
+		"NODE_ROLE_FOLLOWER":    2,
+	}
+)
+
+func (x NodeRole) Enum() *NodeRole {
+	p := new(NodeRole)
+	*p = x
+	return p
+}
+
+func (x NodeRole) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (NodeRole) Descriptor() protoreflect.EnumDescriptor {
+	return file_comity_ledger_v1_ledger_proto_enumTypes[0].Descriptor()
+}
+
+func (NodeRole) Type() protoreflect.EnumType {
+	return &file_comity_ledger_v1_ledger_proto_enumTypes[0]
+}
+
+func (x NodeRole) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use NodeRole.Descriptor instead.
+func (NodeRole) EnumDescriptor() ([]byte, []int) {
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{0}
+}
+
 // CorridorState is whether new holds may be placed over a corridor. Holds that are open can be decided in every state but frozen.
 type CorridorState int32
 
@@ -66,11 +119,11 @@ func (x CorridorState) String() string {
 }
 
 func (CorridorState) Descriptor() protoreflect.EnumDescriptor {
-	return file_comity_ledger_v1_ledger_proto_enumTypes[0].Descriptor()
+	return file_comity_ledger_v1_ledger_proto_enumTypes[1].Descriptor()
 }
 
 func (CorridorState) Type() protoreflect.EnumType {
-	return &file_comity_ledger_v1_ledger_proto_enumTypes[0]
+	return &file_comity_ledger_v1_ledger_proto_enumTypes[1]
 }
 
 func (x CorridorState) Number() protoreflect.EnumNumber {
@@ -79,7 +132,7 @@ func (x CorridorState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use CorridorState.Descriptor instead.
 func (CorridorState) EnumDescriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{0}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{1}
 }
 
 // Outcome is how an entry came to be in the log.
@@ -119,11 +172,11 @@ func (x Outcome) String() string {
 }
 
 func (Outcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_comity_ledger_v1_ledger_proto_enumTypes[1].Descriptor()
+	return file_comity_ledger_v1_ledger_proto_enumTypes[2].Descriptor()
 }
 
 func (Outcome) Type() protoreflect.EnumType {
-	return &file_comity_ledger_v1_ledger_proto_enumTypes[1]
+	return &file_comity_ledger_v1_ledger_proto_enumTypes[2]
 }
 
 func (x Outcome) Number() protoreflect.EnumNumber {
@@ -132,7 +185,7 @@ func (x Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Outcome.Descriptor instead.
 func (Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{1}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{2}
 }
 
 // HoldOutcome is how a hold was decided.
@@ -172,11 +225,11 @@ func (x HoldOutcome) String() string {
 }
 
 func (HoldOutcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_comity_ledger_v1_ledger_proto_enumTypes[2].Descriptor()
+	return file_comity_ledger_v1_ledger_proto_enumTypes[3].Descriptor()
 }
 
 func (HoldOutcome) Type() protoreflect.EnumType {
-	return &file_comity_ledger_v1_ledger_proto_enumTypes[2]
+	return &file_comity_ledger_v1_ledger_proto_enumTypes[3]
 }
 
 func (x HoldOutcome) Number() protoreflect.EnumNumber {
@@ -185,7 +238,7 @@ func (x HoldOutcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use HoldOutcome.Descriptor instead.
 func (HoldOutcome) EnumDescriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{2}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{3}
 }
 
 // ErrorDetail rides in the details of an error and names the refusal.
@@ -400,7 +453,9 @@ type GetStatusResponse struct {
 	// Number of holds that are not decided yet.
 	OpenHolds uint64 `protobuf:"varint,12,opt,name=open_holds,json=openHolds,proto3" json:"open_holds,omitempty"`
 	// How each corridor is doing.
-	Corridors     []*CorridorStatus `protobuf:"bytes,13,rep,name=corridors,proto3" json:"corridors,omitempty"`
+	Corridors []*CorridorStatus `protobuf:"bytes,13,rep,name=corridors,proto3" json:"corridors,omitempty"`
+	// What this node does among the nodes of its ledger. Absent where one node alone runs the ledger.
+	Node          *NodeStatus `protobuf:"bytes,14,opt,name=node,proto3" json:"node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -526,6 +581,95 @@ func (x *GetStatusResponse) GetCorridors() []*CorridorStatus {
 	return nil
 }
 
+func (x *GetStatusResponse) GetNode() *NodeStatus {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+// NodeStatus is what one of several nodes of a ledger knows about them.
+type NodeStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node's own name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What it does.
+	Role NodeRole `protobuf:"varint,2,opt,name=role,proto3,enum=comity.ledger.v1.NodeRole" json:"role,omitempty"`
+	// Name of the node that holds the lease, empty when none is known to.
+	Leader string `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
+	// Where that node takes submissions.
+	LeaderUrl string `protobuf:"bytes,4,opt,name=leader_url,json=leaderUrl,proto3" json:"leader_url,omitempty"`
+	// Its fencing epoch, 0 until it has taken one.
+	LeaseEpoch    uint64 `protobuf:"varint,5,opt,name=lease_epoch,json=leaseEpoch,proto3" json:"lease_epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeStatus) Reset() {
+	*x = NodeStatus{}
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeStatus) ProtoMessage() {}
+
+func (x *NodeStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
+func (*NodeStatus) Descriptor() ([]byte, []int) {
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *NodeStatus) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NodeStatus) GetRole() NodeRole {
+	if x != nil {
+		return x.Role
+	}
+	return NodeRole_NODE_ROLE_UNSPECIFIED
+}
+
+func (x *NodeStatus) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *NodeStatus) GetLeaderUrl() string {
+	if x != nil {
+		return x.LeaderUrl
+	}
+	return ""
+}
+
+func (x *NodeStatus) GetLeaseEpoch() uint64 {
+	if x != nil {
+		return x.LeaseEpoch
+	}
+	return 0
+}
+
 // CorridorStatus is how one corridor is doing. ListCorridors tells the rest.
 type CorridorStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -547,7 +691,7 @@ type CorridorStatus struct {
 
 func (x *CorridorStatus) Reset() {
 	*x = CorridorStatus{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[5]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -559,7 +703,7 @@ func (x *CorridorStatus) String() string {
 func (*CorridorStatus) ProtoMessage() {}
 
 func (x *CorridorStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[5]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -572,7 +716,7 @@ func (x *CorridorStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CorridorStatus.ProtoReflect.Descriptor instead.
 func (*CorridorStatus) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{5}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CorridorStatus) GetPeer() []byte {
@@ -636,7 +780,7 @@ type Supply struct {
 
 func (x *Supply) Reset() {
 	*x = Supply{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[6]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -648,7 +792,7 @@ func (x *Supply) String() string {
 func (*Supply) ProtoMessage() {}
 
 func (x *Supply) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[6]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -661,7 +805,7 @@ func (x *Supply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Supply.ProtoReflect.Descriptor instead.
 func (*Supply) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{6}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Supply) GetAssetId() uint32 {
@@ -714,7 +858,7 @@ type WitnessStatus struct {
 
 func (x *WitnessStatus) Reset() {
 	*x = WitnessStatus{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[7]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -726,7 +870,7 @@ func (x *WitnessStatus) String() string {
 func (*WitnessStatus) ProtoMessage() {}
 
 func (x *WitnessStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[7]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -739,7 +883,7 @@ func (x *WitnessStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WitnessStatus.ProtoReflect.Descriptor instead.
 func (*WitnessStatus) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{7}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *WitnessStatus) GetName() string {
@@ -776,7 +920,7 @@ type SubmitRequest struct {
 
 func (x *SubmitRequest) Reset() {
 	*x = SubmitRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[8]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -788,7 +932,7 @@ func (x *SubmitRequest) String() string {
 func (*SubmitRequest) ProtoMessage() {}
 
 func (x *SubmitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[8]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -801,7 +945,7 @@ func (x *SubmitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitRequest.ProtoReflect.Descriptor instead.
 func (*SubmitRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{8}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SubmitRequest) GetEntry() []byte {
@@ -835,7 +979,7 @@ type SubmitResponse struct {
 
 func (x *SubmitResponse) Reset() {
 	*x = SubmitResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[9]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -847,7 +991,7 @@ func (x *SubmitResponse) String() string {
 func (*SubmitResponse) ProtoMessage() {}
 
 func (x *SubmitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[9]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -860,7 +1004,7 @@ func (x *SubmitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitResponse.ProtoReflect.Descriptor instead.
 func (*SubmitResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{9}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SubmitResponse) GetOutcome() Outcome {
@@ -902,7 +1046,7 @@ type SubmitBatchRequest struct {
 
 func (x *SubmitBatchRequest) Reset() {
 	*x = SubmitBatchRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[10]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -914,7 +1058,7 @@ func (x *SubmitBatchRequest) String() string {
 func (*SubmitBatchRequest) ProtoMessage() {}
 
 func (x *SubmitBatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[10]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -927,7 +1071,7 @@ func (x *SubmitBatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitBatchRequest.ProtoReflect.Descriptor instead.
 func (*SubmitBatchRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{10}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SubmitBatchRequest) GetEntries() []*SubmitRequest {
@@ -948,7 +1092,7 @@ type SubmitBatchResponse struct {
 
 func (x *SubmitBatchResponse) Reset() {
 	*x = SubmitBatchResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[11]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -960,7 +1104,7 @@ func (x *SubmitBatchResponse) String() string {
 func (*SubmitBatchResponse) ProtoMessage() {}
 
 func (x *SubmitBatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[11]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -973,7 +1117,7 @@ func (x *SubmitBatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitBatchResponse.ProtoReflect.Descriptor instead.
 func (*SubmitBatchResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{11}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SubmitBatchResponse) GetResults() []*SubmitResult {
@@ -999,7 +1143,7 @@ type SubmitResult struct {
 
 func (x *SubmitResult) Reset() {
 	*x = SubmitResult{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[12]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1011,7 +1155,7 @@ func (x *SubmitResult) String() string {
 func (*SubmitResult) ProtoMessage() {}
 
 func (x *SubmitResult) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[12]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1024,7 +1168,7 @@ func (x *SubmitResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitResult.ProtoReflect.Descriptor instead.
 func (*SubmitResult) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{12}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SubmitResult) GetResult() isSubmitResult_Result {
@@ -1085,7 +1229,7 @@ type StreamBlocksRequest struct {
 
 func (x *StreamBlocksRequest) Reset() {
 	*x = StreamBlocksRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[13]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1097,7 +1241,7 @@ func (x *StreamBlocksRequest) String() string {
 func (*StreamBlocksRequest) ProtoMessage() {}
 
 func (x *StreamBlocksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[13]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1110,7 +1254,7 @@ func (x *StreamBlocksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamBlocksRequest.ProtoReflect.Descriptor instead.
 func (*StreamBlocksRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{13}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StreamBlocksRequest) GetFromHeight() uint64 {
@@ -1145,7 +1289,7 @@ type StreamBlocksResponse struct {
 
 func (x *StreamBlocksResponse) Reset() {
 	*x = StreamBlocksResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[14]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1157,7 +1301,7 @@ func (x *StreamBlocksResponse) String() string {
 func (*StreamBlocksResponse) ProtoMessage() {}
 
 func (x *StreamBlocksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[14]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1170,7 +1314,7 @@ func (x *StreamBlocksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamBlocksResponse.ProtoReflect.Descriptor instead.
 func (*StreamBlocksResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{14}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StreamBlocksResponse) GetBlock() *Block {
@@ -1201,7 +1345,7 @@ type Block struct {
 
 func (x *Block) Reset() {
 	*x = Block{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[15]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1213,7 +1357,7 @@ func (x *Block) String() string {
 func (*Block) ProtoMessage() {}
 
 func (x *Block) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[15]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1226,7 +1370,7 @@ func (x *Block) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Block.ProtoReflect.Descriptor instead.
 func (*Block) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{15}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Block) GetHeight() uint64 {
@@ -1291,7 +1435,7 @@ type GetReceiptRequest struct {
 
 func (x *GetReceiptRequest) Reset() {
 	*x = GetReceiptRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[16]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1303,7 +1447,7 @@ func (x *GetReceiptRequest) String() string {
 func (*GetReceiptRequest) ProtoMessage() {}
 
 func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[16]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1316,7 +1460,7 @@ func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReceiptRequest.ProtoReflect.Descriptor instead.
 func (*GetReceiptRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{16}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetReceiptRequest) GetEntry() isGetReceiptRequest_Entry {
@@ -1398,7 +1542,7 @@ type GetReceiptResponse struct {
 
 func (x *GetReceiptResponse) Reset() {
 	*x = GetReceiptResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[17]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1410,7 +1554,7 @@ func (x *GetReceiptResponse) String() string {
 func (*GetReceiptResponse) ProtoMessage() {}
 
 func (x *GetReceiptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[17]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1423,7 +1567,7 @@ func (x *GetReceiptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReceiptResponse.ProtoReflect.Descriptor instead.
 func (*GetReceiptResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{17}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetReceiptResponse) GetReceipt() []byte {
@@ -1453,7 +1597,7 @@ type WitnessSet struct {
 
 func (x *WitnessSet) Reset() {
 	*x = WitnessSet{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[18]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1465,7 +1609,7 @@ func (x *WitnessSet) String() string {
 func (*WitnessSet) ProtoMessage() {}
 
 func (x *WitnessSet) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[18]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1478,7 +1622,7 @@ func (x *WitnessSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WitnessSet.ProtoReflect.Descriptor instead.
 func (*WitnessSet) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{18}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WitnessSet) GetNames() []string {
@@ -1513,7 +1657,7 @@ type GetCheckpointRequest struct {
 
 func (x *GetCheckpointRequest) Reset() {
 	*x = GetCheckpointRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[19]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1525,7 +1669,7 @@ func (x *GetCheckpointRequest) String() string {
 func (*GetCheckpointRequest) ProtoMessage() {}
 
 func (x *GetCheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[19]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1538,7 +1682,7 @@ func (x *GetCheckpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCheckpointRequest.ProtoReflect.Descriptor instead.
 func (*GetCheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{19}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetCheckpointRequest) GetMinSize() uint64 {
@@ -1577,7 +1721,7 @@ type GetCheckpointResponse struct {
 
 func (x *GetCheckpointResponse) Reset() {
 	*x = GetCheckpointResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[20]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1589,7 +1733,7 @@ func (x *GetCheckpointResponse) String() string {
 func (*GetCheckpointResponse) ProtoMessage() {}
 
 func (x *GetCheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[20]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1602,7 +1746,7 @@ func (x *GetCheckpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCheckpointResponse.ProtoReflect.Descriptor instead.
 func (*GetCheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{20}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetCheckpointResponse) GetCheckpoint() []byte {
@@ -1637,7 +1781,7 @@ type GetEntryRequest struct {
 
 func (x *GetEntryRequest) Reset() {
 	*x = GetEntryRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[21]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1649,7 +1793,7 @@ func (x *GetEntryRequest) String() string {
 func (*GetEntryRequest) ProtoMessage() {}
 
 func (x *GetEntryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[21]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1662,7 +1806,7 @@ func (x *GetEntryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEntryRequest.ProtoReflect.Descriptor instead.
 func (*GetEntryRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{21}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetEntryRequest) GetEntryIndex() uint64 {
@@ -1685,7 +1829,7 @@ type GetEntryResponse struct {
 
 func (x *GetEntryResponse) Reset() {
 	*x = GetEntryResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[22]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1697,7 +1841,7 @@ func (x *GetEntryResponse) String() string {
 func (*GetEntryResponse) ProtoMessage() {}
 
 func (x *GetEntryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[22]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1710,7 +1854,7 @@ func (x *GetEntryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEntryResponse.ProtoReflect.Descriptor instead.
 func (*GetEntryResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{22}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetEntryResponse) GetEntry() []byte {
@@ -1740,7 +1884,7 @@ type GetInclusionRequest struct {
 
 func (x *GetInclusionRequest) Reset() {
 	*x = GetInclusionRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[23]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1752,7 +1896,7 @@ func (x *GetInclusionRequest) String() string {
 func (*GetInclusionRequest) ProtoMessage() {}
 
 func (x *GetInclusionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[23]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1765,7 +1909,7 @@ func (x *GetInclusionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInclusionRequest.ProtoReflect.Descriptor instead.
 func (*GetInclusionRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{23}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetInclusionRequest) GetEntryIndex() uint64 {
@@ -1793,7 +1937,7 @@ type GetInclusionResponse struct {
 
 func (x *GetInclusionResponse) Reset() {
 	*x = GetInclusionResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[24]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1805,7 +1949,7 @@ func (x *GetInclusionResponse) String() string {
 func (*GetInclusionResponse) ProtoMessage() {}
 
 func (x *GetInclusionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[24]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1818,7 +1962,7 @@ func (x *GetInclusionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInclusionResponse.ProtoReflect.Descriptor instead.
 func (*GetInclusionResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{24}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetInclusionResponse) GetPath() [][]byte {
@@ -1841,7 +1985,7 @@ type GetConsistencyRequest struct {
 
 func (x *GetConsistencyRequest) Reset() {
 	*x = GetConsistencyRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[25]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1853,7 +1997,7 @@ func (x *GetConsistencyRequest) String() string {
 func (*GetConsistencyRequest) ProtoMessage() {}
 
 func (x *GetConsistencyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[25]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1866,7 +2010,7 @@ func (x *GetConsistencyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConsistencyRequest.ProtoReflect.Descriptor instead.
 func (*GetConsistencyRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{25}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetConsistencyRequest) GetOldSize() uint64 {
@@ -1894,7 +2038,7 @@ type GetConsistencyResponse struct {
 
 func (x *GetConsistencyResponse) Reset() {
 	*x = GetConsistencyResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[26]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1906,7 +2050,7 @@ func (x *GetConsistencyResponse) String() string {
 func (*GetConsistencyResponse) ProtoMessage() {}
 
 func (x *GetConsistencyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[26]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1919,7 +2063,7 @@ func (x *GetConsistencyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConsistencyResponse.ProtoReflect.Descriptor instead.
 func (*GetConsistencyResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{26}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetConsistencyResponse) GetPath() [][]byte {
@@ -1942,7 +2086,7 @@ type HoldId struct {
 
 func (x *HoldId) Reset() {
 	*x = HoldId{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[27]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1954,7 +2098,7 @@ func (x *HoldId) String() string {
 func (*HoldId) ProtoMessage() {}
 
 func (x *HoldId) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[27]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1967,7 +2111,7 @@ func (x *HoldId) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldId.ProtoReflect.Descriptor instead.
 func (*HoldId) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{27}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *HoldId) GetTransaction() []byte {
@@ -2019,7 +2163,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[28]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2031,7 +2175,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[28]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2044,7 +2188,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{28}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Hold) GetId() *HoldId {
@@ -2149,7 +2293,7 @@ type GetHoldRequest struct {
 
 func (x *GetHoldRequest) Reset() {
 	*x = GetHoldRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[29]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2161,7 +2305,7 @@ func (x *GetHoldRequest) String() string {
 func (*GetHoldRequest) ProtoMessage() {}
 
 func (x *GetHoldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[29]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2174,7 +2318,7 @@ func (x *GetHoldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHoldRequest.ProtoReflect.Descriptor instead.
 func (*GetHoldRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{29}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetHoldRequest) GetId() *HoldId {
@@ -2199,7 +2343,7 @@ type GetHoldResponse struct {
 
 func (x *GetHoldResponse) Reset() {
 	*x = GetHoldResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[30]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2211,7 +2355,7 @@ func (x *GetHoldResponse) String() string {
 func (*GetHoldResponse) ProtoMessage() {}
 
 func (x *GetHoldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[30]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2224,7 +2368,7 @@ func (x *GetHoldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHoldResponse.ProtoReflect.Descriptor instead.
 func (*GetHoldResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{30}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetHoldResponse) GetHold() *Hold {
@@ -2261,7 +2405,7 @@ type ListHoldsRequest struct {
 
 func (x *ListHoldsRequest) Reset() {
 	*x = ListHoldsRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[31]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2273,7 +2417,7 @@ func (x *ListHoldsRequest) String() string {
 func (*ListHoldsRequest) ProtoMessage() {}
 
 func (x *ListHoldsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[31]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2286,7 +2430,7 @@ func (x *ListHoldsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHoldsRequest.ProtoReflect.Descriptor instead.
 func (*ListHoldsRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{31}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListHoldsRequest) GetAfter() *HoldId {
@@ -2318,7 +2462,7 @@ type ListHoldsResponse struct {
 
 func (x *ListHoldsResponse) Reset() {
 	*x = ListHoldsResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[32]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2330,7 +2474,7 @@ func (x *ListHoldsResponse) String() string {
 func (*ListHoldsResponse) ProtoMessage() {}
 
 func (x *ListHoldsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[32]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2343,7 +2487,7 @@ func (x *ListHoldsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHoldsResponse.ProtoReflect.Descriptor instead.
 func (*ListHoldsResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{32}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListHoldsResponse) GetHolds() []*Hold {
@@ -2376,7 +2520,7 @@ type ListCorridorsRequest struct {
 
 func (x *ListCorridorsRequest) Reset() {
 	*x = ListCorridorsRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[33]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2388,7 +2532,7 @@ func (x *ListCorridorsRequest) String() string {
 func (*ListCorridorsRequest) ProtoMessage() {}
 
 func (x *ListCorridorsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[33]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2401,7 +2545,7 @@ func (x *ListCorridorsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCorridorsRequest.ProtoReflect.Descriptor instead.
 func (*ListCorridorsRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{33}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{34}
 }
 
 // ListCorridorsResponse holds the corridors.
@@ -2415,7 +2559,7 @@ type ListCorridorsResponse struct {
 
 func (x *ListCorridorsResponse) Reset() {
 	*x = ListCorridorsResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[34]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2427,7 +2571,7 @@ func (x *ListCorridorsResponse) String() string {
 func (*ListCorridorsResponse) ProtoMessage() {}
 
 func (x *ListCorridorsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[34]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2440,7 +2584,7 @@ func (x *ListCorridorsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCorridorsResponse.ProtoReflect.Descriptor instead.
 func (*ListCorridorsResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{34}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListCorridorsResponse) GetCorridors() []*Corridor {
@@ -2494,7 +2638,7 @@ type Corridor struct {
 
 func (x *Corridor) Reset() {
 	*x = Corridor{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[35]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2506,7 +2650,7 @@ func (x *Corridor) String() string {
 func (*Corridor) ProtoMessage() {}
 
 func (x *Corridor) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[35]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2519,7 +2663,7 @@ func (x *Corridor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Corridor.ProtoReflect.Descriptor instead.
 func (*Corridor) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{35}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Corridor) GetPeer() []byte {
@@ -2652,7 +2796,7 @@ type LookupNullifierRequest struct {
 
 func (x *LookupNullifierRequest) Reset() {
 	*x = LookupNullifierRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[36]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2664,7 +2808,7 @@ func (x *LookupNullifierRequest) String() string {
 func (*LookupNullifierRequest) ProtoMessage() {}
 
 func (x *LookupNullifierRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[36]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2677,7 +2821,7 @@ func (x *LookupNullifierRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupNullifierRequest.ProtoReflect.Descriptor instead.
 func (*LookupNullifierRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{36}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *LookupNullifierRequest) GetNullifiers() [][]byte {
@@ -2698,7 +2842,7 @@ type LookupNullifierResponse struct {
 
 func (x *LookupNullifierResponse) Reset() {
 	*x = LookupNullifierResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[37]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2710,7 +2854,7 @@ func (x *LookupNullifierResponse) String() string {
 func (*LookupNullifierResponse) ProtoMessage() {}
 
 func (x *LookupNullifierResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[37]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2723,7 +2867,7 @@ func (x *LookupNullifierResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupNullifierResponse.ProtoReflect.Descriptor instead.
 func (*LookupNullifierResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{37}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *LookupNullifierResponse) GetResults() []*NullifierStatus {
@@ -2746,7 +2890,7 @@ type NullifierStatus struct {
 
 func (x *NullifierStatus) Reset() {
 	*x = NullifierStatus{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[38]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2758,7 +2902,7 @@ func (x *NullifierStatus) String() string {
 func (*NullifierStatus) ProtoMessage() {}
 
 func (x *NullifierStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[38]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2771,7 +2915,7 @@ func (x *NullifierStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NullifierStatus.ProtoReflect.Descriptor instead.
 func (*NullifierStatus) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{38}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *NullifierStatus) GetSpent() bool {
@@ -2800,7 +2944,7 @@ const file_comity_ledger_v1_ledger_proto_rawDesc = "" +
 	"\x12GetGenesisResponse\x12\x18\n" +
 	"\agenesis\x18\x01 \x01(\fR\agenesis\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\fR\x04hash\"\x12\n" +
-	"\x10GetStatusRequest\"\xe5\x03\n" +
+	"\x10GetStatusRequest\"\x97\x04\n" +
 	"\x11GetStatusResponse\x12\x16\n" +
 	"\x06height\x18\x01 \x01(\x04R\x06height\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x1f\n" +
@@ -2818,7 +2962,17 @@ const file_comity_ledger_v1_ledger_proto_rawDesc = "" +
 	"\x0euptime_seconds\x18\v \x01(\x04R\ruptimeSeconds\x12\x1d\n" +
 	"\n" +
 	"open_holds\x18\f \x01(\x04R\topenHolds\x12>\n" +
-	"\tcorridors\x18\r \x03(\v2 .comity.ledger.v1.CorridorStatusR\tcorridors\"\xc7\x01\n" +
+	"\tcorridors\x18\r \x03(\v2 .comity.ledger.v1.CorridorStatusR\tcorridors\x120\n" +
+	"\x04node\x18\x0e \x01(\v2\x1c.comity.ledger.v1.NodeStatusR\x04node\"\xa8\x01\n" +
+	"\n" +
+	"NodeStatus\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12.\n" +
+	"\x04role\x18\x02 \x01(\x0e2\x1a.comity.ledger.v1.NodeRoleR\x04role\x12\x16\n" +
+	"\x06leader\x18\x03 \x01(\tR\x06leader\x12\x1d\n" +
+	"\n" +
+	"leader_url\x18\x04 \x01(\tR\tleaderUrl\x12\x1f\n" +
+	"\vlease_epoch\x18\x05 \x01(\x04R\n" +
+	"leaseEpoch\"\xc7\x01\n" +
 	"\x0eCorridorStatus\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\fR\x04peer\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x125\n" +
@@ -2986,7 +3140,11 @@ const file_comity_ledger_v1_ledger_proto_rawDesc = "" +
 	"\x0fNullifierStatus\x12\x14\n" +
 	"\x05spent\x18\x01 \x01(\bR\x05spent\x12\x1f\n" +
 	"\ventry_index\x18\x02 \x01(\x04R\n" +
-	"entryIndex*\x7f\n" +
+	"entryIndex*S\n" +
+	"\bNodeRole\x12\x19\n" +
+	"\x15NODE_ROLE_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10NODE_ROLE_LEADER\x10\x01\x12\x16\n" +
+	"\x12NODE_ROLE_FOLLOWER\x10\x02*\x7f\n" +
 	"\rCorridorState\x12\x1e\n" +
 	"\x1aCORRIDOR_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15CORRIDOR_STATE_ACTIVE\x10\x01\x12\x18\n" +
@@ -3031,106 +3189,110 @@ func file_comity_ledger_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_comity_ledger_v1_ledger_proto_rawDescData
 }
 
-var file_comity_ledger_v1_ledger_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_comity_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_comity_ledger_v1_ledger_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_comity_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_comity_ledger_v1_ledger_proto_goTypes = []any{
-	(CorridorState)(0),              // 0: comity.ledger.v1.CorridorState
-	(Outcome)(0),                    // 1: comity.ledger.v1.Outcome
-	(HoldOutcome)(0),                // 2: comity.ledger.v1.HoldOutcome
-	(*ErrorDetail)(nil),             // 3: comity.ledger.v1.ErrorDetail
-	(*GetGenesisRequest)(nil),       // 4: comity.ledger.v1.GetGenesisRequest
-	(*GetGenesisResponse)(nil),      // 5: comity.ledger.v1.GetGenesisResponse
-	(*GetStatusRequest)(nil),        // 6: comity.ledger.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),       // 7: comity.ledger.v1.GetStatusResponse
-	(*CorridorStatus)(nil),          // 8: comity.ledger.v1.CorridorStatus
-	(*Supply)(nil),                  // 9: comity.ledger.v1.Supply
-	(*WitnessStatus)(nil),           // 10: comity.ledger.v1.WitnessStatus
-	(*SubmitRequest)(nil),           // 11: comity.ledger.v1.SubmitRequest
-	(*SubmitResponse)(nil),          // 12: comity.ledger.v1.SubmitResponse
-	(*SubmitBatchRequest)(nil),      // 13: comity.ledger.v1.SubmitBatchRequest
-	(*SubmitBatchResponse)(nil),     // 14: comity.ledger.v1.SubmitBatchResponse
-	(*SubmitResult)(nil),            // 15: comity.ledger.v1.SubmitResult
-	(*StreamBlocksRequest)(nil),     // 16: comity.ledger.v1.StreamBlocksRequest
-	(*StreamBlocksResponse)(nil),    // 17: comity.ledger.v1.StreamBlocksResponse
-	(*Block)(nil),                   // 18: comity.ledger.v1.Block
-	(*GetReceiptRequest)(nil),       // 19: comity.ledger.v1.GetReceiptRequest
-	(*GetReceiptResponse)(nil),      // 20: comity.ledger.v1.GetReceiptResponse
-	(*WitnessSet)(nil),              // 21: comity.ledger.v1.WitnessSet
-	(*GetCheckpointRequest)(nil),    // 22: comity.ledger.v1.GetCheckpointRequest
-	(*GetCheckpointResponse)(nil),   // 23: comity.ledger.v1.GetCheckpointResponse
-	(*GetEntryRequest)(nil),         // 24: comity.ledger.v1.GetEntryRequest
-	(*GetEntryResponse)(nil),        // 25: comity.ledger.v1.GetEntryResponse
-	(*GetInclusionRequest)(nil),     // 26: comity.ledger.v1.GetInclusionRequest
-	(*GetInclusionResponse)(nil),    // 27: comity.ledger.v1.GetInclusionResponse
-	(*GetConsistencyRequest)(nil),   // 28: comity.ledger.v1.GetConsistencyRequest
-	(*GetConsistencyResponse)(nil),  // 29: comity.ledger.v1.GetConsistencyResponse
-	(*HoldId)(nil),                  // 30: comity.ledger.v1.HoldId
-	(*Hold)(nil),                    // 31: comity.ledger.v1.Hold
-	(*GetHoldRequest)(nil),          // 32: comity.ledger.v1.GetHoldRequest
-	(*GetHoldResponse)(nil),         // 33: comity.ledger.v1.GetHoldResponse
-	(*ListHoldsRequest)(nil),        // 34: comity.ledger.v1.ListHoldsRequest
-	(*ListHoldsResponse)(nil),       // 35: comity.ledger.v1.ListHoldsResponse
-	(*ListCorridorsRequest)(nil),    // 36: comity.ledger.v1.ListCorridorsRequest
-	(*ListCorridorsResponse)(nil),   // 37: comity.ledger.v1.ListCorridorsResponse
-	(*Corridor)(nil),                // 38: comity.ledger.v1.Corridor
-	(*LookupNullifierRequest)(nil),  // 39: comity.ledger.v1.LookupNullifierRequest
-	(*LookupNullifierResponse)(nil), // 40: comity.ledger.v1.LookupNullifierResponse
-	(*NullifierStatus)(nil),         // 41: comity.ledger.v1.NullifierStatus
+	(NodeRole)(0),                   // 0: comity.ledger.v1.NodeRole
+	(CorridorState)(0),              // 1: comity.ledger.v1.CorridorState
+	(Outcome)(0),                    // 2: comity.ledger.v1.Outcome
+	(HoldOutcome)(0),                // 3: comity.ledger.v1.HoldOutcome
+	(*ErrorDetail)(nil),             // 4: comity.ledger.v1.ErrorDetail
+	(*GetGenesisRequest)(nil),       // 5: comity.ledger.v1.GetGenesisRequest
+	(*GetGenesisResponse)(nil),      // 6: comity.ledger.v1.GetGenesisResponse
+	(*GetStatusRequest)(nil),        // 7: comity.ledger.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),       // 8: comity.ledger.v1.GetStatusResponse
+	(*NodeStatus)(nil),              // 9: comity.ledger.v1.NodeStatus
+	(*CorridorStatus)(nil),          // 10: comity.ledger.v1.CorridorStatus
+	(*Supply)(nil),                  // 11: comity.ledger.v1.Supply
+	(*WitnessStatus)(nil),           // 12: comity.ledger.v1.WitnessStatus
+	(*SubmitRequest)(nil),           // 13: comity.ledger.v1.SubmitRequest
+	(*SubmitResponse)(nil),          // 14: comity.ledger.v1.SubmitResponse
+	(*SubmitBatchRequest)(nil),      // 15: comity.ledger.v1.SubmitBatchRequest
+	(*SubmitBatchResponse)(nil),     // 16: comity.ledger.v1.SubmitBatchResponse
+	(*SubmitResult)(nil),            // 17: comity.ledger.v1.SubmitResult
+	(*StreamBlocksRequest)(nil),     // 18: comity.ledger.v1.StreamBlocksRequest
+	(*StreamBlocksResponse)(nil),    // 19: comity.ledger.v1.StreamBlocksResponse
+	(*Block)(nil),                   // 20: comity.ledger.v1.Block
+	(*GetReceiptRequest)(nil),       // 21: comity.ledger.v1.GetReceiptRequest
+	(*GetReceiptResponse)(nil),      // 22: comity.ledger.v1.GetReceiptResponse
+	(*WitnessSet)(nil),              // 23: comity.ledger.v1.WitnessSet
+	(*GetCheckpointRequest)(nil),    // 24: comity.ledger.v1.GetCheckpointRequest
+	(*GetCheckpointResponse)(nil),   // 25: comity.ledger.v1.GetCheckpointResponse
+	(*GetEntryRequest)(nil),         // 26: comity.ledger.v1.GetEntryRequest
+	(*GetEntryResponse)(nil),        // 27: comity.ledger.v1.GetEntryResponse
+	(*GetInclusionRequest)(nil),     // 28: comity.ledger.v1.GetInclusionRequest
+	(*GetInclusionResponse)(nil),    // 29: comity.ledger.v1.GetInclusionResponse
+	(*GetConsistencyRequest)(nil),   // 30: comity.ledger.v1.GetConsistencyRequest
+	(*GetConsistencyResponse)(nil),  // 31: comity.ledger.v1.GetConsistencyResponse
+	(*HoldId)(nil),                  // 32: comity.ledger.v1.HoldId
+	(*Hold)(nil),                    // 33: comity.ledger.v1.Hold
+	(*GetHoldRequest)(nil),          // 34: comity.ledger.v1.GetHoldRequest
+	(*GetHoldResponse)(nil),         // 35: comity.ledger.v1.GetHoldResponse
+	(*ListHoldsRequest)(nil),        // 36: comity.ledger.v1.ListHoldsRequest
+	(*ListHoldsResponse)(nil),       // 37: comity.ledger.v1.ListHoldsResponse
+	(*ListCorridorsRequest)(nil),    // 38: comity.ledger.v1.ListCorridorsRequest
+	(*ListCorridorsResponse)(nil),   // 39: comity.ledger.v1.ListCorridorsResponse
+	(*Corridor)(nil),                // 40: comity.ledger.v1.Corridor
+	(*LookupNullifierRequest)(nil),  // 41: comity.ledger.v1.LookupNullifierRequest
+	(*LookupNullifierResponse)(nil), // 42: comity.ledger.v1.LookupNullifierResponse
+	(*NullifierStatus)(nil),         // 43: comity.ledger.v1.NullifierStatus
 }
 var file_comity_ledger_v1_ledger_proto_depIdxs = []int32{
-	9,  // 0: comity.ledger.v1.GetStatusResponse.supply:type_name -> comity.ledger.v1.Supply
-	10, // 1: comity.ledger.v1.GetStatusResponse.witnesses:type_name -> comity.ledger.v1.WitnessStatus
-	8,  // 2: comity.ledger.v1.GetStatusResponse.corridors:type_name -> comity.ledger.v1.CorridorStatus
-	0,  // 3: comity.ledger.v1.CorridorStatus.state:type_name -> comity.ledger.v1.CorridorState
-	1,  // 4: comity.ledger.v1.SubmitResponse.outcome:type_name -> comity.ledger.v1.Outcome
-	11, // 5: comity.ledger.v1.SubmitBatchRequest.entries:type_name -> comity.ledger.v1.SubmitRequest
-	15, // 6: comity.ledger.v1.SubmitBatchResponse.results:type_name -> comity.ledger.v1.SubmitResult
-	12, // 7: comity.ledger.v1.SubmitResult.accepted:type_name -> comity.ledger.v1.SubmitResponse
-	3,  // 8: comity.ledger.v1.SubmitResult.refused:type_name -> comity.ledger.v1.ErrorDetail
-	18, // 9: comity.ledger.v1.StreamBlocksResponse.block:type_name -> comity.ledger.v1.Block
-	21, // 10: comity.ledger.v1.GetCheckpointRequest.witnesses:type_name -> comity.ledger.v1.WitnessSet
-	30, // 11: comity.ledger.v1.Hold.id:type_name -> comity.ledger.v1.HoldId
-	30, // 12: comity.ledger.v1.GetHoldRequest.id:type_name -> comity.ledger.v1.HoldId
-	31, // 13: comity.ledger.v1.GetHoldResponse.hold:type_name -> comity.ledger.v1.Hold
-	2,  // 14: comity.ledger.v1.GetHoldResponse.outcome:type_name -> comity.ledger.v1.HoldOutcome
-	30, // 15: comity.ledger.v1.ListHoldsRequest.after:type_name -> comity.ledger.v1.HoldId
-	31, // 16: comity.ledger.v1.ListHoldsResponse.holds:type_name -> comity.ledger.v1.Hold
-	38, // 17: comity.ledger.v1.ListCorridorsResponse.corridors:type_name -> comity.ledger.v1.Corridor
-	0,  // 18: comity.ledger.v1.Corridor.state:type_name -> comity.ledger.v1.CorridorState
-	41, // 19: comity.ledger.v1.LookupNullifierResponse.results:type_name -> comity.ledger.v1.NullifierStatus
-	4,  // 20: comity.ledger.v1.LedgerService.GetGenesis:input_type -> comity.ledger.v1.GetGenesisRequest
-	6,  // 21: comity.ledger.v1.LedgerService.GetStatus:input_type -> comity.ledger.v1.GetStatusRequest
-	11, // 22: comity.ledger.v1.LedgerService.Submit:input_type -> comity.ledger.v1.SubmitRequest
-	13, // 23: comity.ledger.v1.LedgerService.SubmitBatch:input_type -> comity.ledger.v1.SubmitBatchRequest
-	16, // 24: comity.ledger.v1.LedgerService.StreamBlocks:input_type -> comity.ledger.v1.StreamBlocksRequest
-	19, // 25: comity.ledger.v1.LedgerService.GetReceipt:input_type -> comity.ledger.v1.GetReceiptRequest
-	22, // 26: comity.ledger.v1.LedgerService.GetCheckpoint:input_type -> comity.ledger.v1.GetCheckpointRequest
-	24, // 27: comity.ledger.v1.LedgerService.GetEntry:input_type -> comity.ledger.v1.GetEntryRequest
-	26, // 28: comity.ledger.v1.LedgerService.GetInclusion:input_type -> comity.ledger.v1.GetInclusionRequest
-	28, // 29: comity.ledger.v1.LedgerService.GetConsistency:input_type -> comity.ledger.v1.GetConsistencyRequest
-	32, // 30: comity.ledger.v1.LedgerService.GetHold:input_type -> comity.ledger.v1.GetHoldRequest
-	34, // 31: comity.ledger.v1.LedgerService.ListHolds:input_type -> comity.ledger.v1.ListHoldsRequest
-	36, // 32: comity.ledger.v1.LedgerService.ListCorridors:input_type -> comity.ledger.v1.ListCorridorsRequest
-	39, // 33: comity.ledger.v1.LedgerService.LookupNullifier:input_type -> comity.ledger.v1.LookupNullifierRequest
-	5,  // 34: comity.ledger.v1.LedgerService.GetGenesis:output_type -> comity.ledger.v1.GetGenesisResponse
-	7,  // 35: comity.ledger.v1.LedgerService.GetStatus:output_type -> comity.ledger.v1.GetStatusResponse
-	12, // 36: comity.ledger.v1.LedgerService.Submit:output_type -> comity.ledger.v1.SubmitResponse
-	14, // 37: comity.ledger.v1.LedgerService.SubmitBatch:output_type -> comity.ledger.v1.SubmitBatchResponse
-	17, // 38: comity.ledger.v1.LedgerService.StreamBlocks:output_type -> comity.ledger.v1.StreamBlocksResponse
-	20, // 39: comity.ledger.v1.LedgerService.GetReceipt:output_type -> comity.ledger.v1.GetReceiptResponse
-	23, // 40: comity.ledger.v1.LedgerService.GetCheckpoint:output_type -> comity.ledger.v1.GetCheckpointResponse
-	25, // 41: comity.ledger.v1.LedgerService.GetEntry:output_type -> comity.ledger.v1.GetEntryResponse
-	27, // 42: comity.ledger.v1.LedgerService.GetInclusion:output_type -> comity.ledger.v1.GetInclusionResponse
-	29, // 43: comity.ledger.v1.LedgerService.GetConsistency:output_type -> comity.ledger.v1.GetConsistencyResponse
-	33, // 44: comity.ledger.v1.LedgerService.GetHold:output_type -> comity.ledger.v1.GetHoldResponse
-	35, // 45: comity.ledger.v1.LedgerService.ListHolds:output_type -> comity.ledger.v1.ListHoldsResponse
-	37, // 46: comity.ledger.v1.LedgerService.ListCorridors:output_type -> comity.ledger.v1.ListCorridorsResponse
-	40, // 47: comity.ledger.v1.LedgerService.LookupNullifier:output_type -> comity.ledger.v1.LookupNullifierResponse
-	34, // [34:48] is the sub-list for method output_type
-	20, // [20:34] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	11, // 0: comity.ledger.v1.GetStatusResponse.supply:type_name -> comity.ledger.v1.Supply
+	12, // 1: comity.ledger.v1.GetStatusResponse.witnesses:type_name -> comity.ledger.v1.WitnessStatus
+	10, // 2: comity.ledger.v1.GetStatusResponse.corridors:type_name -> comity.ledger.v1.CorridorStatus
+	9,  // 3: comity.ledger.v1.GetStatusResponse.node:type_name -> comity.ledger.v1.NodeStatus
+	0,  // 4: comity.ledger.v1.NodeStatus.role:type_name -> comity.ledger.v1.NodeRole
+	1,  // 5: comity.ledger.v1.CorridorStatus.state:type_name -> comity.ledger.v1.CorridorState
+	2,  // 6: comity.ledger.v1.SubmitResponse.outcome:type_name -> comity.ledger.v1.Outcome
+	13, // 7: comity.ledger.v1.SubmitBatchRequest.entries:type_name -> comity.ledger.v1.SubmitRequest
+	17, // 8: comity.ledger.v1.SubmitBatchResponse.results:type_name -> comity.ledger.v1.SubmitResult
+	14, // 9: comity.ledger.v1.SubmitResult.accepted:type_name -> comity.ledger.v1.SubmitResponse
+	4,  // 10: comity.ledger.v1.SubmitResult.refused:type_name -> comity.ledger.v1.ErrorDetail
+	20, // 11: comity.ledger.v1.StreamBlocksResponse.block:type_name -> comity.ledger.v1.Block
+	23, // 12: comity.ledger.v1.GetCheckpointRequest.witnesses:type_name -> comity.ledger.v1.WitnessSet
+	32, // 13: comity.ledger.v1.Hold.id:type_name -> comity.ledger.v1.HoldId
+	32, // 14: comity.ledger.v1.GetHoldRequest.id:type_name -> comity.ledger.v1.HoldId
+	33, // 15: comity.ledger.v1.GetHoldResponse.hold:type_name -> comity.ledger.v1.Hold
+	3,  // 16: comity.ledger.v1.GetHoldResponse.outcome:type_name -> comity.ledger.v1.HoldOutcome
+	32, // 17: comity.ledger.v1.ListHoldsRequest.after:type_name -> comity.ledger.v1.HoldId
+	33, // 18: comity.ledger.v1.ListHoldsResponse.holds:type_name -> comity.ledger.v1.Hold
+	40, // 19: comity.ledger.v1.ListCorridorsResponse.corridors:type_name -> comity.ledger.v1.Corridor
+	1,  // 20: comity.ledger.v1.Corridor.state:type_name -> comity.ledger.v1.CorridorState
+	43, // 21: comity.ledger.v1.LookupNullifierResponse.results:type_name -> comity.ledger.v1.NullifierStatus
+	5,  // 22: comity.ledger.v1.LedgerService.GetGenesis:input_type -> comity.ledger.v1.GetGenesisRequest
+	7,  // 23: comity.ledger.v1.LedgerService.GetStatus:input_type -> comity.ledger.v1.GetStatusRequest
+	13, // 24: comity.ledger.v1.LedgerService.Submit:input_type -> comity.ledger.v1.SubmitRequest
+	15, // 25: comity.ledger.v1.LedgerService.SubmitBatch:input_type -> comity.ledger.v1.SubmitBatchRequest
+	18, // 26: comity.ledger.v1.LedgerService.StreamBlocks:input_type -> comity.ledger.v1.StreamBlocksRequest
+	21, // 27: comity.ledger.v1.LedgerService.GetReceipt:input_type -> comity.ledger.v1.GetReceiptRequest
+	24, // 28: comity.ledger.v1.LedgerService.GetCheckpoint:input_type -> comity.ledger.v1.GetCheckpointRequest
+	26, // 29: comity.ledger.v1.LedgerService.GetEntry:input_type -> comity.ledger.v1.GetEntryRequest
+	28, // 30: comity.ledger.v1.LedgerService.GetInclusion:input_type -> comity.ledger.v1.GetInclusionRequest
+	30, // 31: comity.ledger.v1.LedgerService.GetConsistency:input_type -> comity.ledger.v1.GetConsistencyRequest
+	34, // 32: comity.ledger.v1.LedgerService.GetHold:input_type -> comity.ledger.v1.GetHoldRequest
+	36, // 33: comity.ledger.v1.LedgerService.ListHolds:input_type -> comity.ledger.v1.ListHoldsRequest
+	38, // 34: comity.ledger.v1.LedgerService.ListCorridors:input_type -> comity.ledger.v1.ListCorridorsRequest
+	41, // 35: comity.ledger.v1.LedgerService.LookupNullifier:input_type -> comity.ledger.v1.LookupNullifierRequest
+	6,  // 36: comity.ledger.v1.LedgerService.GetGenesis:output_type -> comity.ledger.v1.GetGenesisResponse
+	8,  // 37: comity.ledger.v1.LedgerService.GetStatus:output_type -> comity.ledger.v1.GetStatusResponse
+	14, // 38: comity.ledger.v1.LedgerService.Submit:output_type -> comity.ledger.v1.SubmitResponse
+	16, // 39: comity.ledger.v1.LedgerService.SubmitBatch:output_type -> comity.ledger.v1.SubmitBatchResponse
+	19, // 40: comity.ledger.v1.LedgerService.StreamBlocks:output_type -> comity.ledger.v1.StreamBlocksResponse
+	22, // 41: comity.ledger.v1.LedgerService.GetReceipt:output_type -> comity.ledger.v1.GetReceiptResponse
+	25, // 42: comity.ledger.v1.LedgerService.GetCheckpoint:output_type -> comity.ledger.v1.GetCheckpointResponse
+	27, // 43: comity.ledger.v1.LedgerService.GetEntry:output_type -> comity.ledger.v1.GetEntryResponse
+	29, // 44: comity.ledger.v1.LedgerService.GetInclusion:output_type -> comity.ledger.v1.GetInclusionResponse
+	31, // 45: comity.ledger.v1.LedgerService.GetConsistency:output_type -> comity.ledger.v1.GetConsistencyResponse
+	35, // 46: comity.ledger.v1.LedgerService.GetHold:output_type -> comity.ledger.v1.GetHoldResponse
+	37, // 47: comity.ledger.v1.LedgerService.ListHolds:output_type -> comity.ledger.v1.ListHoldsResponse
+	39, // 48: comity.ledger.v1.LedgerService.ListCorridors:output_type -> comity.ledger.v1.ListCorridorsResponse
+	42, // 49: comity.ledger.v1.LedgerService.LookupNullifier:output_type -> comity.ledger.v1.LookupNullifierResponse
+	36, // [36:50] is the sub-list for method output_type
+	22, // [22:36] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_comity_ledger_v1_ledger_proto_init() }
@@ -3138,11 +3300,11 @@ func file_comity_ledger_v1_ledger_proto_init() {
 	if File_comity_ledger_v1_ledger_proto != nil {
 		return
 	}
-	file_comity_ledger_v1_ledger_proto_msgTypes[12].OneofWrappers = []any{
+	file_comity_ledger_v1_ledger_proto_msgTypes[13].OneofWrappers = []any{
 		(*SubmitResult_Accepted)(nil),
 		(*SubmitResult_Refused)(nil),
 	}
-	file_comity_ledger_v1_ledger_proto_msgTypes[16].OneofWrappers = []any{
+	file_comity_ledger_v1_ledger_proto_msgTypes[17].OneofWrappers = []any{
 		(*GetReceiptRequest_EntryIndex)(nil),
 		(*GetReceiptRequest_Id)(nil),
 		(*GetReceiptRequest_Key)(nil),
@@ -3152,8 +3314,8 @@ func file_comity_ledger_v1_ledger_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_comity_ledger_v1_ledger_proto_rawDesc), len(file_comity_ledger_v1_ledger_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   39,
+			NumEnums:      4,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
