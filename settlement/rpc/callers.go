@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	optionsv1 "github.com/comity-ledger/comity/proto/gen/comity/options/v1"
 	"github.com/comity-ledger/comity/settlement/entry"
 )
 
@@ -26,6 +27,9 @@ type allowance struct {
 	streams         int64 // open
 	used            time.Time
 }
+
+// nodes are the roles of a node of this ledger.
+var nodes = []optionsv1.Role{optionsv1.Role_ROLE_OPERATOR}
 
 // maxCallers bounds the callers remembered; those whose allowance is full again are forgotten first.
 const maxCallers = 4096
@@ -106,9 +110,13 @@ func (c *callers) stream(caller Caller) (release func(), err error) {
 }
 
 // Lane names the queue that a request's submissions wait in: its caller's, by the name of the certificate. Callers on this machine without one share
-// the lane "".
+// the lane "". What another node forwarded waits in the lane of whoever sent it there.
 func Lane(ctx context.Context) string {
 	c, ok := CallerFrom(ctx)
+	if Forwarded(ctx) && (c.Local || c.Has(nodes)) {
+		lane, _ := ctx.Value(forwardedForKey{}).(string)
+		return lane
+	}
 	if !ok || c.Local {
 		return ""
 	}

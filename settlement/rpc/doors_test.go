@@ -315,3 +315,28 @@ func TestCallersAreForgotten(t *testing.T) {
 		t.Fatalf("%d callers are remembered", len(c.byName))
 	}
 }
+
+// TestForwardedEntriesWaitInTheirSendersLane: a node is believed about whose entry it forwards, and nobody else is.
+func TestForwardedEntriesWaitInTheirSendersLane(t *testing.T) {
+	ctx := func(c Caller, by, forName string) context.Context {
+		ctx := context.WithValue(t.Context(), callerKey{}, c)
+		if by != "" {
+			ctx = context.WithValue(context.WithValue(ctx, forwardedKey{}, by), forwardedForKey{}, forName)
+		}
+		return ctx
+	}
+	node := Caller{Name: "operator/node2", Roles: []optionsv1.Role{optionsv1.Role_ROLE_OPERATOR}}
+	bank := Caller{Name: "bank/first", Roles: []optionsv1.Role{optionsv1.Role_ROLE_BANK}}
+	here := Caller{Name: "loopback", Roles: allRoles, Local: true}
+	for _, test := range []struct {
+		ctx  context.Context
+		want string
+	}{
+		{ctx(bank, "", ""), "bank/first"}, {ctx(here, "", ""), ""}, {t.Context(), ""}, {ctx(node, "", ""), "operator/node2"},
+		{ctx(node, "node2", "bank/first"), "bank/first"}, {ctx(here, "node2", "bank/first"), "bank/first"}, {ctx(bank, "node2", "bank/second"), "bank/first"},
+	} {
+		if got := Lane(test.ctx); got != test.want {
+			t.Errorf("lane %q, want %q", got, test.want)
+		}
+	}
+}

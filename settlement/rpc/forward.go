@@ -17,7 +17,13 @@ import (
 // nodes which each believe the other to sequence do not send an entry to and fro.
 const forwardedBy = "Comity-Forwarded-By"
 
-type forwardedKey struct{}
+// forwardedFor is the header that names the lane of the caller who sent a forwarded entry first. It is believed of other nodes alone.
+const forwardedFor = "Comity-Forwarded-For"
+
+type (
+	forwardedKey    struct{}
+	forwardedForKey struct{}
+)
 
 // Forwarded tells whether the request whose context ctx is was forwarded by another node.
 func Forwarded(ctx context.Context) bool {
@@ -30,8 +36,10 @@ func Forwarded(ctx context.Context) bool {
 func Forward(h *http.Client, name string) func(ctx context.Context, url string, leaf []byte, segments [][]byte) (Accepted, error) {
 	return func(ctx context.Context, url string, leaf []byte, segments [][]byte) (Accepted, error) {
 		client := ledgerv1connect.NewLedgerServiceClient(h, strings.TrimSuffix(url, "/"), connect.WithReadMaxBytes(maxSmallBytes), connect.WithAcceptCompression("gzip", nil, nil))
+		lane := Lane(ctx)
 		ctx, call := connect.NewClientContext(ctx)
 		call.RequestHeader().Set(forwardedBy, name)
+		call.RequestHeader().Set(forwardedFor, lane)
 		got, err := client.Submit(ctx, &ledgerv1.SubmitRequest{Entry: leaf, Segments: segments})
 		if err != nil {
 			return Accepted{}, fromConnect(err)
