@@ -181,7 +181,7 @@ func (p *pair) settlesByFile(t *testing.T) {
 
 // returnsWhenItsTimeIsOver has nobody who relays in time.
 func (p *pair) returnsWhenItsTimeIsOver(t *testing.T) {
-	p.write("rates.csv", strings.Replace(testRates, ",45,20", ",16,20", 1))
+	p.write("rates.csv", strings.Replace(testRates, ",45,20", ",30,20", 1))
 	time.Sleep(500 * time.Millisecond) // the provider looks at its rates
 	before, _, _ := p.a.balance("payer")
 	p.ok(nil, p.pay("late", "50.000", "--no-wait")...)
