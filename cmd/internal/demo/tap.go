@@ -1,6 +1,8 @@
 package demo
 
 import (
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -36,6 +38,7 @@ func newTap(ledger string) (*tap, error) {
 		}
 		return nil
 	}
+	proxy.ErrorLog = log.New(io.Discard, "", 0) // a relayer that is killed leaves its answer half-read
 	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
 	t.server = &http.Server{Handler: proxy, ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = t.server.Serve(listener) }() // ends with close

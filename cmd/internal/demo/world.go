@@ -143,16 +143,16 @@ func (s *story) expect(name string, p zk.ProgrammeID, want zk.Amount) error {
 	return nil
 }
 
-// waitFor repeats a check until it holds or half a minute has passed.
+// waitFor repeats a check until it holds or a minute has passed.
 func (s *story) waitFor(what string, check func(context.Context) (bool, error)) error {
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		ok, err := check(s.ctx)
 		if ok {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return errors.Join(fmt.Errorf("%s did not happen in 30 s", what), err)
+			return errors.Join(fmt.Errorf("%s did not happen in a minute", what), err)
 		}
 		select {
 		case <-time.After(50 * time.Millisecond):
