@@ -106,6 +106,16 @@ func TestCrossRunsEndToEnd(t *testing.T) {
 	if file, err := os.ReadFile(o.out); err != nil || !strings.Contains(string(file), "Payments across 3 ledgers") {
 		t.Errorf("the report's file: %v", err)
 	}
+	// Notes in it outlive another report.
+	if err := os.WriteFile(o.out, []byte("replaced\n"+notes+"\nkept\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&report{Ledgers: 2}).write(&o, &text); err != nil {
+		t.Fatal(err)
+	}
+	if file, err := os.ReadFile(o.out); err != nil || !strings.HasSuffix(string(file), notes+"\nkept\n") || strings.Contains(string(file), "replaced") {
+		t.Errorf("notes: %q, %v", file, err)
+	}
 	// The same data set serves another run, and no run of another size.
 	first, err := load(o.set)
 	if err != nil {

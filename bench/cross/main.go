@@ -11,6 +11,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -65,7 +66,7 @@ func parse() options {
 	}
 	flag.IntVar(&o.ledgers, "ledgers", 3, "ledgers, 2 or 3; payments go evenly between all of them")
 	flag.IntVar(&o.payments, "payments", 20000, "payments with simulated proofs in the data set")
-	flag.IntVar(&o.honest, "honest", 60, "payments with honest proofs in the data set, two proofs each")
+	flag.IntVar(&o.honest, "honest", 30, "payments with honest proofs in the data set, two proofs each")
 	flag.IntVar(&o.flying, "flying", 600, "payments on their way at any time in the closed loop")
 	flag.Float64Var(&o.rate, "rate", 0, "payments a second offered for the latencies (default: half of the peak)")
 	flag.BoolVar(&o.steady, "steady", false, "measure at -rate alone, without looking for the peak")
@@ -364,10 +365,18 @@ func (r *report) write(o *options, stdout io.Writer) error {
 	if o.out == "" {
 		return nil
 	}
-	f, err := os.Create(o.out)
-	if err != nil {
+	// What people wrote about the figures stays.
+	var text bytes.Buffer
+	r.print(&text)
+	if before, err := os.ReadFile(o.out); err == nil {
+		if at := bytes.Index(before, []byte(notes)); at >= 0 {
+			text.Write(before[at:])
+		}
+	} else if !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	r.print(f)
-	return f.Close()
+	return os.WriteFile(o.out, text.Bytes(), 0o644)
 }
+
+// notes begins what people add to a report.
+const notes = "\n## Notes\n"
