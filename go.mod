@@ -9,6 +9,7 @@ require (
 	connectrpc.com/otelconnect v0.10.0
 	filippo.io/age v1.3.2
 	filippo.io/torchwood v0.9.0
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/cockroachdb/pebble/v2 v2.1.7
 	github.com/consensys/gnark v0.16.3
 	github.com/consensys/gnark-crypto v0.22.0
