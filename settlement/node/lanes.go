@@ -10,23 +10,26 @@ import (
 
 // Submissions wait for verification in lanes, one for each caller, so that nobody's flood stands before another's payment. The lane that has
 // cost the least so far is served next; what it cost is measured time, of which an invalid proof bears the search for it and then several
-// times that. A caller with invalid proofs is verified in small batches of its own, so that the search spoils no honest batch, and few of its
-// submissions are taken in. With nobody else waiting it has the whole node: nothing is wasted.
+// times that. A caller with invalid proofs is verified in small batches of its own, so that the search spoils no honest batch, few of its
+// submissions are taken in, and after each batch with an invalid one it rests for a multiple of what that took, also when nobody else waits:
+// verification is not interrupted, and an honest payment that comes a moment later must not find it busy with a flood.
 
 const (
 	// blame is how many valid proofs one invalid proof weighs when the time of a batch is shared out: the batch fails, and halves of it are
 	// checked again until the culprit is found.
 	blame = 16
-	// penalty is how many times its share an invalid proof is charged: a flood has a ninth of the time beside one honest caller, and less
-	// beside more.
+	// penalty is how many times its share an invalid proof is charged, and how many times the time of its batch its caller rests: a flood has
+	// a ninth of the time at most.
 	penalty = 8
 	// suspectLegs is the largest batch of a caller under suspicion: how long others wait for it at most.
-	suspectLegs = 32
+	suspectLegs = 8
 	// suspectWaiting is how many submissions of a caller under suspicion may be inside the node.
 	suspectWaiting = 128
 	// suspectFor is how many valid proofs, or how long without an invalid one, end a suspicion.
 	suspectFor   = 256
 	suspectPause = time.Minute
+	// maxRest bounds a rest: the first invalid proof of a caller may have spoilt a large batch.
+	maxRest = 5 * time.Second
 	// maxLanes bounds the callers that are remembered while nothing of theirs is inside.
 	maxLanes = 4096
 )
@@ -66,6 +69,7 @@ type lane struct {
 	spent   time.Duration // charged so far
 	doubt   int           // valid proofs still to come before it is trusted again
 	invalid time.Time     // the last invalid proof
+	rests   time.Time     // it is not served before
 }
 
 func newLanes(waiting, perCaller int, now func() time.Time) *lanes {
@@ -140,10 +144,14 @@ func (l *lanes) length() int {
 	return l.queued
 }
 
-// cheapest gives the queued lane that has cost the least, of all or of those above suspicion.
+// cheapest gives the queued lane that has cost the least and does not rest, of all or of those above suspicion.
 func (l *lanes) cheapest(trusted bool) *lane {
 	var best *lane
+	now := l.now()
 	for _, c := range l.active {
+		if c.rests.After(now) {
+			continue
+		}
 		if (best == nil || c.spent < best.spent) && !(trusted && l.suspect(c)) {
 			best = c
 		}
@@ -151,13 +159,18 @@ func (l *lanes) cheapest(trusted bool) *lane {
 	return best
 }
 
-// take gives the next batch, of about limit proofs, and their number; nothing when nothing waits.
-func (l *lanes) take(limit int) (batch []*task, legs int) {
+// take gives the next batch, of about limit proofs, and their number. When there is none, because nothing waits or all that waits rests, it
+// gives how long to wait, at most a minute.
+func (l *lanes) take(limit int) (batch []*task, legs int, wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	next := l.cheapest(false)
 	if next == nil {
-		return nil, 0
+		wait = time.Minute
+		for _, c := range l.active {
+			wait = min(wait, max(c.rests.Sub(l.now()), time.Millisecond))
+		}
+		return nil, 0, wait
 	}
 	l.clock = max(l.clock, next.spent)
 	alone := l.suspect(next)
@@ -176,7 +189,7 @@ func (l *lanes) take(limit int) (batch []*task, legs int) {
 			next = nil
 		}
 	}
-	return batch, legs
+	return batch, legs, 0
 }
 
 func (l *lanes) pop(c *lane) *task {
@@ -215,6 +228,7 @@ func (l *lanes) charge(batch []*task, refusals []error, took time.Duration) {
 		legs += t.legs()
 		bad = bad || refusals[i] != nil
 	}
+	rest := map[*lane]time.Duration{}
 	for i, t := range batch {
 		c := t.lane
 		share := took * time.Duration(weigh(i)) / time.Duration(weights)
@@ -223,10 +237,14 @@ func (l *lanes) charge(batch []*task, refusals []error, took time.Duration) {
 		case refusals[i] != nil:
 			share *= penalty
 			c.doubt, c.invalid = suspectFor, l.now()
+			rest[c] += share
 		default:
 			c.doubt = max(0, c.doubt-t.legs())
 		}
 		c.spent += share - t.prepaid
+	}
+	for c, d := range rest {
+		c.rests = l.now().Add(min(d, maxRest))
 	}
 	if !bad && legs > 0 {
 		l.each = (7*l.each + took/time.Duration(legs)) / 8

@@ -53,7 +53,11 @@ func simulate(t *testing.T, seed uint64, stretch time.Duration, parties ...*part
 		for _, i := range random.Perm(len(parties)) {
 			fill(parties[i])
 		}
-		batch, legs := l.take(512)
+		batch, legs, wait := l.take(512)
+		if len(batch) == 0 && wait > 0 && wait <= maxRest {
+			now += wait
+			continue
+		}
 		if len(batch) == 0 || legs != len(batch) {
 			t.Fatalf("a batch of %d with %d proofs", len(batch), legs)
 		}
@@ -135,7 +139,11 @@ func TestSuspicionEnds(t *testing.T) {
 		}
 		task := &task{candidate: &settlement.Candidate{Jobs: make([]settlement.Job, 1)}, lane: c}
 		l.put(task)
-		batch, _ := l.take(10)
+		batch, _, wait := l.take(10)
+		if len(batch) == 0 {
+			now = now.Add(wait)
+			batch, _, _ = l.take(10)
+		}
 		l.charge(batch, []error{refusal}, time.Millisecond)
 		l.leave(c)
 		return l.suspect(c)

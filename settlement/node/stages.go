@@ -58,12 +58,18 @@ func (n *Node) prove() {
 // gather takes what waits for proving, up to a batch of proofs; nil when the node ends.
 func (n *Node) gather() (batch []*task, legs int) {
 	for {
-		if batch, legs = n.lanes.take(n.cfg.Limits.Batch); batch != nil && n.ctx.Err() == nil {
+		var wait time.Duration
+		if batch, legs, wait = n.lanes.take(n.cfg.Limits.Batch); batch != nil && n.ctx.Err() == nil {
 			return batch, legs
 		}
+		rest := time.NewTimer(wait)
 		select {
 		case <-n.lanes.bell:
+		case <-rest.C:
 		case <-n.ctx.Done():
+		}
+		rest.Stop()
+		if n.ctx.Err() != nil {
 			return nil, 0
 		}
 	}
