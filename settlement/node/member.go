@@ -64,6 +64,7 @@ type Member struct {
 	pause  time.Time     // no attempt before
 	jitter time.Duration // by how much the next attempt is late
 	joined bool          // the first look at the lease is over
+	blind  bool          // the last look failed
 
 	ctx    context.Context // ends when the member stops
 	cancel context.CancelCauseFunc
@@ -155,11 +156,13 @@ func (m *Member) run() {
 func (m *Member) look(ctx context.Context) {
 	lease, err := m.store.Lease(ctx)
 	if err != nil {
-		if m.ctx.Err() == nil {
+		if !m.blind && m.ctx.Err() == nil {
 			m.log.Warn("the lease cannot be read", "error", err)
 		}
+		m.blind = true
 		return
 	}
+	m.blind = false
 	m.saw(lease)
 }
 
@@ -293,7 +296,7 @@ func (m *Member) follow(ctx context.Context) {
 	// A lease of this node's name that it finds when it starts is of its own former life.
 	mine := v != nil && (v.Holder == m.me || !m.joined && nameOf(v.Holder) == m.cfg.Name)
 	m.joined = true
-	if v == nil || time.Now().Before(m.pause) || !mine && !v.stale(m.jitter) {
+	if v == nil || m.blind || time.Now().Before(m.pause) || !mine && !v.stale(m.jitter) {
 		return
 	}
 	brief, done := context.WithTimeout(ctx, m.cfg.Lease/2)

@@ -74,7 +74,11 @@ func (s *shelf) Save(origin string, state []byte) error {
 
 func newRig(t *testing.T, names ...string) *rig {
 	t.Helper()
-	server := pgtest.Shared(t)
+	return newRigOn(t, pgtest.Shared(t), names...)
+}
+
+func newRigOn(t *testing.T, server *pgtest.Server, names ...string) *rig {
+	t.Helper()
 	r := &rig{t: t, url: server.URL(server.Database(t)), base: time.Now().UnixMilli(), bed: ledgertest.NewBed(seed), nodes: map[string]*process{}}
 	opener, err := pgstore.New(pgstore.Config{URL: r.url})
 	must(t, err)
