@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 // TestCrossRunsEndToEnd is a small run on three ledgers: twelve processes, one honest payment and some simulated ones, all parts.
 func TestCrossRunsEndToEnd(t *testing.T) {
 	dir := t.TempDir()
-	o := options{ledgers: 3, payments: 40, honest: 1, flying: 6, rate: 20, duration: time.Second, set: filepath.Join(dir, "set"), data: filepath.Join(dir, "data"),
+	o := options{ledgers: 3, payments: 40, honest: 1, flying: 6, rate: 20, duration: 20 * time.Second, set: filepath.Join(dir, "set"), data: filepath.Join(dir, "data"),
 		out: filepath.Join(dir, "out.md"), json: filepath.Join(dir, "out.json"), quiet: true}
 	var text bytes.Buffer
 	if err := measure(context.Background(), o, &text); err != nil {

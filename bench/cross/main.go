@@ -326,6 +326,10 @@ func drive(o *options, s *set, w *world, d *driver, r *report) error {
 	if err != nil {
 		return err
 	}
+	if peak.Counted < o.flying {
+		// Less than one round of the loop says nothing about its rate, and the other parts are shares of it.
+		return fmt.Errorf("%d payments became final in the part for the peak with %d on their way: give a longer -duration or fewer -flying", peak.Counted, o.flying)
+	}
 	if _, err = one("open loop at nine tenths of the peak", 0.9*peak.Rate, 0.6); err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 	"connectrpc.com/otelconnect"
 
 	"github.com/comity-ledger/comity/bridge"
-	"github.com/comity-ledger/comity/doors"
+	"github.com/comity-ledger/comity/proto/doors"
 	bridgev1 "github.com/comity-ledger/comity/proto/gen/comity/bridge/v1"
 	"github.com/comity-ledger/comity/proto/gen/comity/bridge/v1/bridgev1connect"
 	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"

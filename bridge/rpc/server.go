@@ -25,7 +25,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 
-	"github.com/comity-ledger/comity/doors"
+	"github.com/comity-ledger/comity/proto/doors"
 	bridgev1 "github.com/comity-ledger/comity/proto/gen/comity/bridge/v1"
 	"github.com/comity-ledger/comity/proto/gen/comity/bridge/v1/bridgev1connect"
 	optionsv1 "github.com/comity-ledger/comity/proto/gen/comity/options/v1"

@@ -17,10 +17,14 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/cmd/internal/keyfile"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"comity": func() { os.Exit(cli.Main(root())) }})
+	testscript.Main(m, map[string]func(){"comity": func() {
+		keyfile.WorkFactor = 12 // a key file takes milliseconds to open in tests, and a second in life
+		os.Exit(cli.Main(root()))
+	}})
 }
 
 // TestScripts plays the stories of testdata/script: the commands a person types, with the real binary, real proofs and several

@@ -470,7 +470,7 @@ func (n *Node) admit(ctx context.Context, leaf []byte, segments [][]byte) (*task
 	// nullifiers cost a look into memory each.
 	asked := time.Now()
 	settled, err := settlement.LookUp(ctx, n.cfg.Store, []*settlement.Submission{sub})
-	n.measures.store.Record(ctx, time.Since(asked).Seconds(), n.measures.lookingUp...)
+	n.measures.lookingUp.Add(int64(time.Since(asked)))
 	if err != nil {
 		return nil, settlement.Result{}, fmt.Errorf("look an entry up: %w", err)
 	}

@@ -32,7 +32,8 @@ type measures struct {
 
 	batch, blockEntries, blockBytes metric.Int64Histogram
 	settling, final, store          metric.Float64Histogram
-	appending, lookingUp            []metric.RecordOption // attributes of store
+	appending                       []metric.RecordOption // attributes of store
+	lookingUp                       atomic.Int64          // nanoseconds: every entry asks, so it is a sum and no histogram
 
 	mu      sync.Mutex // guards what follows
 	entries map[fate]uint64
@@ -82,7 +83,7 @@ func newMeasures(m metric.Meter, state *settlement.State, epoch uint64) (*measur
 	with := func(operation string) []metric.RecordOption {
 		return []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(attribute.String("operation", operation)))}
 	}
-	t.appending, t.lookingUp = with("append"), with("look_up")
+	t.appending = with("append")
 	if failed != nil {
 		return nil, fmt.Errorf("make instruments: %w", failed)
 	}
@@ -163,7 +164,9 @@ func (t *measures) block(b *settlement.Block, batch []*task, p *settlement.Propo
 		m := t.supply[row.Asset]
 		off := max(m.issued, uint64(row.Issued)) - min(m.issued, uint64(row.Issued))
 		off += max(m.redeemed, uint64(row.Redeemed)) - min(m.redeemed, uint64(row.Redeemed))
-		t.mismatch.Store(row.Asset, off)
+		if was, known := t.mismatch.Load(row.Asset); !known || was != off {
+			t.mismatch.Store(row.Asset, off)
+		}
 	}
 }
 
@@ -300,7 +303,7 @@ func (n *Node) observe(meter metric.Meter) (func() error, error) {
 			o.ObserveInt64(mismatch, capped(v), code)
 		}
 		for name, nanos := range map[string]*atomic.Int64{"admit": &n.stages.admitting, "prove": &n.stages.proving, "sequence": &n.stages.sequencing,
-			"store": &n.stages.storing, "cosign": &n.stages.cosigned} {
+			"look_up": &n.measures.lookingUp, "store": &n.stages.storing, "cosign": &n.stages.cosigned} {
 			o.ObserveFloat64(stage, time.Duration(nanos.Load()).Seconds(), label("stage", name))
 		}
 		return nil

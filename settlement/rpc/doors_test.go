@@ -16,8 +16,8 @@ import (
 
 	"connectrpc.com/connect"
 
-	"github.com/comity-ledger/comity/doors"
-	"github.com/comity-ledger/comity/doors/authority"
+	"github.com/comity-ledger/comity/proto/doors"
+	"github.com/comity-ledger/comity/proto/doors/authority"
 	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
 	"github.com/comity-ledger/comity/proto/gen/comity/ledger/v1/ledgerv1connect"
 	optionsv1 "github.com/comity-ledger/comity/proto/gen/comity/options/v1"

@@ -129,7 +129,9 @@ func TestABridgePaymentIsOneTrace(t *testing.T) {
 	}
 	// Each ledger logged a hold in it.
 	holds := map[string]string{}
-	for _, s := range c.find(func(s told) bool { return s.trace == in && s.name == "ledger.entry" && s.attributes["entry.kind"] == "transfer" }) {
+	for _, s := range c.find(func(s told) bool {
+		return s.trace == in && s.name == "ledger.entry" && s.attributes["entry.kind"] == "transfer"
+	}) {
 		if s.service != "comity-ledger" || s.attributes["hold.id"] == "" || s.attributes["outcome"] != "accepted" {
 			t.Errorf("%+v", s)
 		}
@@ -149,7 +151,9 @@ func TestABridgePaymentIsOneTrace(t *testing.T) {
 	}
 	// The relayer's spans are in traces of their own, and have the ids of the same holds; so have the ledgers' spans of its entries.
 	for ledger, id := range holds {
-		resolved := c.find(func(s told) bool { return s.service == "comity-relay" && s.name == "relay.resolve" && s.attributes["hold.id"] == id })
+		resolved := c.find(func(s told) bool {
+			return s.service == "comity-relay" && s.name == "relay.resolve" && s.attributes["hold.id"] == id
+		})
 		logged := c.find(func(s told) bool {
 			return s.name == "ledger.entry" && s.attributes["entry.kind"] == "resolve" && s.attributes["hold.id"] == id && s.attributes["outcome"] == "accepted"
 		})

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/comity-ledger/comity/doors"
+	"github.com/comity-ledger/comity/proto/doors"
 	"github.com/comity-ledger/comity/settlement/entry"
 )
 

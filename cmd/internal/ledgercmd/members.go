@@ -10,7 +10,7 @@ import (
 
 	"github.com/comity-ledger/comity/cmd/internal/cli"
 	"github.com/comity-ledger/comity/cmd/internal/telemetry"
-	"github.com/comity-ledger/comity/doors"
+	"github.com/comity-ledger/comity/proto/doors"
 	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/settlement/node"

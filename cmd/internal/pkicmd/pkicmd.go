@@ -22,8 +22,8 @@ import (
 
 	"github.com/comity-ledger/comity/cmd/internal/cli"
 	"github.com/comity-ledger/comity/cmd/internal/keyfile"
-	"github.com/comity-ledger/comity/doors"
-	"github.com/comity-ledger/comity/doors/authority"
+	"github.com/comity-ledger/comity/proto/doors"
+	"github.com/comity-ledger/comity/proto/doors/authority"
 )
 
 const purpose keyfile.Purpose = "comity-authority-key-v1"

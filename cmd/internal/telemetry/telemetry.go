@@ -25,6 +25,7 @@ import (
 	promexporter "go.opentelemetry.io/otel/exporters/prometheus"
 	"go.opentelemetry.io/otel/propagation"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/exemplar"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
@@ -120,7 +121,7 @@ func (o Options) Start(ctx context.Context, c Config) (t *Telemetry, err error) 
 	if err != nil {
 		return t, fmt.Errorf("describe this process: %w", err)
 	}
-	options := []sdkmetric.Option{sdkmetric.WithResource(about)}
+	options := []sdkmetric.Option{sdkmetric.WithResource(about), sdkmetric.WithExemplarFilter(exemplar.AlwaysOffFilter)} // traces are found by ids
 	if o.otlp != "" {
 		endpoint, err := collector(o.otlp)
 		if err != nil {

@@ -24,12 +24,12 @@ import (
 // node is a settlement core in memory behind the real RPC server, with the real verifier and two witnesses in its own hands.
 type node struct {
 	rpc.Ledger // what wallets do not call
-	t        testing.TB
-	genesis  *entry.Genesis
-	verifier settlement.Verifier
-	policy   *proof.Policy
-	log      *proof.LogSigner
-	address  string
+	t          testing.TB
+	genesis    *entry.Genesis
+	verifier   settlement.Verifier
+	policy     *proof.Policy
+	log        *proof.LogSigner
+	address    string
 
 	mu      sync.Mutex // guards what follows
 	state   *settlement.State

@@ -17,7 +17,7 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/comity-ledger/comity/doors"
+	"github.com/comity-ledger/comity/proto/doors"
 )
 
 // Lifetimes by default. A certificate is short-lived because there is no list of revoked ones: whoever loses a key is renewed by nobody.

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/comity-ledger/comity/doors"
+	"github.com/comity-ledger/comity/proto/doors"
 )
 
 func logTo(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }

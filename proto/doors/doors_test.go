@@ -20,8 +20,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/comity-ledger/comity/doors"
-	"github.com/comity-ledger/comity/doors/authority"
+	"github.com/comity-ledger/comity/proto/doors"
+	"github.com/comity-ledger/comity/proto/doors/authority"
 )
 
 var loopback = []net.IP{net.IPv4(127, 0, 0, 1)}
