@@ -356,6 +356,22 @@ func TestTheDashboardShowsWhatIsMeasured(t *testing.T) {
 	}
 }
 
+// TestEveryCheckIsExplained: the words that /readyz answers stand in METRICS.md and in the runbook.
+func TestEveryCheckIsExplained(t *testing.T) {
+	metrics, book := string(read(t, "deploy/observability/METRICS.md")), string(read(t, "deploy/runbooks/not-ready.md"))
+	found := regexp.MustCompile(`(?m)^\tCheck[A-Z][a-z]+ += "([a-z_]+)"$`).FindAllStringSubmatch(string(read(t, "settlement/node/health.go")), -1)
+	if len(found) < 10 {
+		t.Fatalf("only %d checks were read", len(found))
+	}
+	for _, m := range append(found, []string{"", notServing}) {
+		for name, text := range map[string]string{"METRICS.md": metrics, "not-ready.md": book} {
+			if !strings.Contains(text, "`"+m[1]+"`") {
+				t.Errorf("%s does not explain the check %s", name, m[1])
+			}
+		}
+	}
+}
+
 func TestTheCollectorsPipelinesAreWhole(t *testing.T) {
 	var c struct {
 		Receivers, Processors, Exporters map[string]any
