@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/metric/noop"
 
@@ -315,8 +316,10 @@ func (c collected) ObserveInt64(i metric.Int64Observable, v int64, options ...me
 	if g, ok := i.(gauge); ok {
 		set := metric.NewObserveConfig(options).Attributes()
 		which, ok := set.Value("name")
-		if !ok {
-			which, _ = set.Value("condition")
+		for _, key := range []attribute.Key{"condition", "asset"} {
+			if !ok {
+				which, ok = set.Value(key)
+			}
 		}
 		c.got[g.name+" "+which.AsString()] = v
 	}

@@ -173,7 +173,7 @@ func (p *provider) Accept(ctx context.Context, b []byte) ([]byte, error) {
 		return nil, err
 	}
 	if record != nil {
-		p.log.Info("accepted", "quote", a.Quote.ID(), "on", p.nameOf(a.Request.To))
+		p.log.InfoContext(ctx, "accepted", "quote", a.Quote.ID(), "on", p.nameOf(a.Request.To))
 	}
 	return p.placement(ctx, a.Quote.ID())
 }
@@ -385,7 +385,7 @@ func (p *provider) place(ctx context.Context, deal *bridge.Deal, w *bridge.Placi
 	if err := p.add(p.desk.Placed(deal.ID, held.Hold, opening)); err != nil {
 		return err
 	}
-	p.log.Info("placed", "quote", deal.ID, "on", a.name, "hold", held.Hold)
+	p.log.InfoContext(ctx, "placed", "quote", deal.ID, "on", a.name, "hold", held.Hold)
 	return nil
 }
 
