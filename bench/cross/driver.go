@@ -389,7 +389,7 @@ func (d *driver) run(list []premade, rate float64, flying int, duration, warm ti
 	used, over := 0, 0
 	end := p.start.Add(duration)
 	for ; used < len(list); used++ {
-		due := time.Now()
+		var due time.Time
 		if rate > 0 {
 			due = p.start.Add(time.Duration(float64(used) / rate * float64(time.Second)))
 			if due.After(end) {

@@ -27,7 +27,6 @@ type journey struct {
 	span    trace.Span
 	index   uint64
 	durable time.Time
-	shared  trace.SpanContext // of the batch or block that it is part of
 }
 
 // maxJourneys bounds the journeys that wait for witnesses.

@@ -97,7 +97,7 @@ func (s *story) relayerKilled() error {
 		waits, deciding = open[0].ID, there.Hold
 		outcome, at, err := s.borealis.decided(deciding.String())
 		if err != nil || outcome != entry.Posted {
-			return "", fmt.Errorf("Borealis: %s: %w", outcome, err)
+			return "", fmt.Errorf("on Borealis: %s: %w", outcome, err)
 		}
 		return fmt.Sprintf("Borealis: posted by entry %d, the supplier is paid\nAurelia: hold %s still waits\nrelayer pid %d died before it heard the answer, provider pid %d with it", at, waits,
 			s.relayer.cmd.Process.Pid, s.providers[meridian].cmd.Process.Pid), nil
@@ -124,7 +124,7 @@ func (s *story) relayerKilled() error {
 		}
 		outcome, at, err := s.aurelia.decided(r.Hold)
 		if err != nil || outcome != entry.Posted {
-			return "", fmt.Errorf("Aurelia: %s: %w", outcome, err)
+			return "", fmt.Errorf("on Aurelia: %s: %w", outcome, err)
 		}
 		now, _, err := s.funds(hospital, 0)
 		if err == nil && now != had+c.amount {

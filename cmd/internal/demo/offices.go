@@ -105,7 +105,7 @@ func (s *story) offices() error {
 			}
 		}
 		if !changed {
-			return "", errors.New("Borealis decided nothing")
+			return "", errors.New("nothing was decided on Borealis")
 		}
 		text, err := x.Marshal()
 		if err != nil {

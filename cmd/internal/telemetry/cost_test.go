@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"sync"
 	"testing"
@@ -88,6 +89,8 @@ func median(v []float64) float64 {
 // costRound starts a ledger, sends all items, and gives what that took until the last answer.
 func costRound(t *testing.T, set *dataset.Set, on bool) cost {
 	t.Helper()
+	// In a profile of the test the rounds are told apart by this label.
+	pprof.SetGoroutineLabels(pprof.WithLabels(t.Context(), pprof.Labels("telemetry", fmt.Sprint(on))))
 	if on {
 		collector := httptest.NewServer(&collectorDouble{calls: map[string]int{}})
 		defer collector.Close()

@@ -124,7 +124,7 @@ func TestAPaymentIsOneTraceFromWalletToReceipt(t *testing.T) {
 	}
 	attributes := map[string]string{}
 	for _, a := range find("ledger.entry").Attributes {
-		attributes[string(a.Key)] = a.Value.Emit()
+		attributes[string(a.Key)] = a.Value.String()
 	}
 	for key, want := range map[string]string{"entry.id": entry.IDOf(submitted).String(), "entry.kind": "transfer", "outcome": "accepted",
 		"entry.index": fmt.Sprint(accepted.EntryIndex), "block.height": fmt.Sprint(accepted.Height)} {
@@ -161,8 +161,8 @@ func nothingSecret(t *testing.T, set *dataset.Set, spans tracetest.SpanStubs) {
 			if !slices.Contains(allowed, string(a.Key)) {
 				t.Errorf("%s has the attribute %s, which METRICS.md does not list", s.Name, a.Key)
 			}
-			if len(a.Value.Emit()) > 80 {
-				t.Errorf("%s says %s=%s", s.Name, a.Key, a.Value.Emit())
+			if len(a.Value.String()) > 80 {
+				t.Errorf("%s says %s=%s", s.Name, a.Key, a.Value.String())
 			}
 		}
 	}
