@@ -21,9 +21,13 @@ type Role struct {
 
 // Role tells what the node does at this moment, and who sequences as far as it knows.
 func (m *Member) Role() Role {
-	r := Role{Name: m.cfg.Name, Leads: m.node.Load().seq != nil}
+	n := m.node.Load()
+	r := Role{Name: m.cfg.Name, Leads: n.seq != nil}
 	if v := m.view.Load(); v != nil && v.Holder != "" {
 		r.Leader, r.URL, r.Epoch = nameOf(v.Holder), v.URL, v.Epoch
+	}
+	if r.Leads { // the lease says so a moment later
+		r.Epoch = n.seq.Epoch()
 	}
 	return r
 }
