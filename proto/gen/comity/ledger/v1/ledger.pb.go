@@ -913,7 +913,9 @@ type SubmitRequest struct {
 	// The canonical bytes of the entry, as settlement/SPEC.md lays them out.
 	Entry []byte `protobuf:"bytes,1,opt,name=entry,proto3" json:"entry,omitempty"`
 	// The payee ciphertext segments of its legs, in leg order. The entry commits to each by its hash.
-	Segments      [][]byte `protobuf:"bytes,2,rep,name=segments,proto3" json:"segments,omitempty"`
+	Segments [][]byte `protobuf:"bytes,2,rep,name=segments,proto3" json:"segments,omitempty"`
+	// What a node of the same ledger says of an entry that it forwards. From any other caller it is ignored.
+	Forwarded     *Forwarded `protobuf:"bytes,3,opt,name=forwarded,proto3" json:"forwarded,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -962,6 +964,78 @@ func (x *SubmitRequest) GetSegments() [][]byte {
 	return nil
 }
 
+func (x *SubmitRequest) GetForwarded() *Forwarded {
+	if x != nil {
+		return x.Forwarded
+	}
+	return nil
+}
+
+// Forwarded is said by a node that follows, of an entry that it forwards to the node that sequences.
+type Forwarded struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The lane of the caller who sent the entry there: the name of its certificate, empty for a caller on that machine.
+	Lane string `protobuf:"bytes,1,opt,name=lane,proto3" json:"lane,omitempty"`
+	// A code over the entry and everything that its proofs were checked against, by a key that nodes of this ledger have, 32 bytes:
+	// the proofs were checked there. Empty where they were not.
+	Voucher []byte `protobuf:"bytes,2,opt,name=voucher,proto3" json:"voucher,omitempty"`
+	// The caller's trace, as a W3C traceparent; empty where the call is not traced.
+	TraceParent   string `protobuf:"bytes,3,opt,name=trace_parent,json=traceParent,proto3" json:"trace_parent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Forwarded) Reset() {
+	*x = Forwarded{}
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Forwarded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Forwarded) ProtoMessage() {}
+
+func (x *Forwarded) ProtoReflect() protoreflect.Message {
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Forwarded.ProtoReflect.Descriptor instead.
+func (*Forwarded) Descriptor() ([]byte, []int) {
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Forwarded) GetLane() string {
+	if x != nil {
+		return x.Lane
+	}
+	return ""
+}
+
+func (x *Forwarded) GetVoucher() []byte {
+	if x != nil {
+		return x.Voucher
+	}
+	return nil
+}
+
+func (x *Forwarded) GetTraceParent() string {
+	if x != nil {
+		return x.TraceParent
+	}
+	return ""
+}
+
 // SubmitResponse says where the entry stands in the log. The entry is durable; it is final once a cosigned checkpoint covers it.
 type SubmitResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -979,7 +1053,7 @@ type SubmitResponse struct {
 
 func (x *SubmitResponse) Reset() {
 	*x = SubmitResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[10]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -991,7 +1065,7 @@ func (x *SubmitResponse) String() string {
 func (*SubmitResponse) ProtoMessage() {}
 
 func (x *SubmitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[10]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1004,7 +1078,7 @@ func (x *SubmitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitResponse.ProtoReflect.Descriptor instead.
 func (*SubmitResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{10}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SubmitResponse) GetOutcome() Outcome {
@@ -1046,7 +1120,7 @@ type SubmitBatchRequest struct {
 
 func (x *SubmitBatchRequest) Reset() {
 	*x = SubmitBatchRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[11]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1058,7 +1132,7 @@ func (x *SubmitBatchRequest) String() string {
 func (*SubmitBatchRequest) ProtoMessage() {}
 
 func (x *SubmitBatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[11]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1071,7 +1145,7 @@ func (x *SubmitBatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitBatchRequest.ProtoReflect.Descriptor instead.
 func (*SubmitBatchRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{11}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SubmitBatchRequest) GetEntries() []*SubmitRequest {
@@ -1092,7 +1166,7 @@ type SubmitBatchResponse struct {
 
 func (x *SubmitBatchResponse) Reset() {
 	*x = SubmitBatchResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[12]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1178,7 @@ func (x *SubmitBatchResponse) String() string {
 func (*SubmitBatchResponse) ProtoMessage() {}
 
 func (x *SubmitBatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[12]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1191,7 @@ func (x *SubmitBatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitBatchResponse.ProtoReflect.Descriptor instead.
 func (*SubmitBatchResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{12}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SubmitBatchResponse) GetResults() []*SubmitResult {
@@ -1143,7 +1217,7 @@ type SubmitResult struct {
 
 func (x *SubmitResult) Reset() {
 	*x = SubmitResult{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[13]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1155,7 +1229,7 @@ func (x *SubmitResult) String() string {
 func (*SubmitResult) ProtoMessage() {}
 
 func (x *SubmitResult) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[13]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1168,7 +1242,7 @@ func (x *SubmitResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitResult.ProtoReflect.Descriptor instead.
 func (*SubmitResult) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{13}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SubmitResult) GetResult() isSubmitResult_Result {
@@ -1229,7 +1303,7 @@ type StreamBlocksRequest struct {
 
 func (x *StreamBlocksRequest) Reset() {
 	*x = StreamBlocksRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[14]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1241,7 +1315,7 @@ func (x *StreamBlocksRequest) String() string {
 func (*StreamBlocksRequest) ProtoMessage() {}
 
 func (x *StreamBlocksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[14]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1254,7 +1328,7 @@ func (x *StreamBlocksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamBlocksRequest.ProtoReflect.Descriptor instead.
 func (*StreamBlocksRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{14}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StreamBlocksRequest) GetFromHeight() uint64 {
@@ -1289,7 +1363,7 @@ type StreamBlocksResponse struct {
 
 func (x *StreamBlocksResponse) Reset() {
 	*x = StreamBlocksResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[15]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1301,7 +1375,7 @@ func (x *StreamBlocksResponse) String() string {
 func (*StreamBlocksResponse) ProtoMessage() {}
 
 func (x *StreamBlocksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[15]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1314,7 +1388,7 @@ func (x *StreamBlocksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamBlocksResponse.ProtoReflect.Descriptor instead.
 func (*StreamBlocksResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{15}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StreamBlocksResponse) GetBlock() *Block {
@@ -1345,7 +1419,7 @@ type Block struct {
 
 func (x *Block) Reset() {
 	*x = Block{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[16]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1357,7 +1431,7 @@ func (x *Block) String() string {
 func (*Block) ProtoMessage() {}
 
 func (x *Block) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[16]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1370,7 +1444,7 @@ func (x *Block) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Block.ProtoReflect.Descriptor instead.
 func (*Block) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{16}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Block) GetHeight() uint64 {
@@ -1435,7 +1509,7 @@ type GetReceiptRequest struct {
 
 func (x *GetReceiptRequest) Reset() {
 	*x = GetReceiptRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[17]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1447,7 +1521,7 @@ func (x *GetReceiptRequest) String() string {
 func (*GetReceiptRequest) ProtoMessage() {}
 
 func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[17]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1460,7 +1534,7 @@ func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReceiptRequest.ProtoReflect.Descriptor instead.
 func (*GetReceiptRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{17}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetReceiptRequest) GetEntry() isGetReceiptRequest_Entry {
@@ -1542,7 +1616,7 @@ type GetReceiptResponse struct {
 
 func (x *GetReceiptResponse) Reset() {
 	*x = GetReceiptResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[18]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1554,7 +1628,7 @@ func (x *GetReceiptResponse) String() string {
 func (*GetReceiptResponse) ProtoMessage() {}
 
 func (x *GetReceiptResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[18]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1567,7 +1641,7 @@ func (x *GetReceiptResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReceiptResponse.ProtoReflect.Descriptor instead.
 func (*GetReceiptResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{18}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetReceiptResponse) GetReceipt() []byte {
@@ -1597,7 +1671,7 @@ type WitnessSet struct {
 
 func (x *WitnessSet) Reset() {
 	*x = WitnessSet{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[19]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1609,7 +1683,7 @@ func (x *WitnessSet) String() string {
 func (*WitnessSet) ProtoMessage() {}
 
 func (x *WitnessSet) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[19]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1622,7 +1696,7 @@ func (x *WitnessSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WitnessSet.ProtoReflect.Descriptor instead.
 func (*WitnessSet) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{19}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *WitnessSet) GetNames() []string {
@@ -1657,7 +1731,7 @@ type GetCheckpointRequest struct {
 
 func (x *GetCheckpointRequest) Reset() {
 	*x = GetCheckpointRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[20]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1669,7 +1743,7 @@ func (x *GetCheckpointRequest) String() string {
 func (*GetCheckpointRequest) ProtoMessage() {}
 
 func (x *GetCheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[20]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1682,7 +1756,7 @@ func (x *GetCheckpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCheckpointRequest.ProtoReflect.Descriptor instead.
 func (*GetCheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{20}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetCheckpointRequest) GetMinSize() uint64 {
@@ -1721,7 +1795,7 @@ type GetCheckpointResponse struct {
 
 func (x *GetCheckpointResponse) Reset() {
 	*x = GetCheckpointResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[21]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1733,7 +1807,7 @@ func (x *GetCheckpointResponse) String() string {
 func (*GetCheckpointResponse) ProtoMessage() {}
 
 func (x *GetCheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[21]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1746,7 +1820,7 @@ func (x *GetCheckpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCheckpointResponse.ProtoReflect.Descriptor instead.
 func (*GetCheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{21}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetCheckpointResponse) GetCheckpoint() []byte {
@@ -1781,7 +1855,7 @@ type GetEntryRequest struct {
 
 func (x *GetEntryRequest) Reset() {
 	*x = GetEntryRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[22]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1793,7 +1867,7 @@ func (x *GetEntryRequest) String() string {
 func (*GetEntryRequest) ProtoMessage() {}
 
 func (x *GetEntryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[22]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1806,7 +1880,7 @@ func (x *GetEntryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEntryRequest.ProtoReflect.Descriptor instead.
 func (*GetEntryRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{22}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetEntryRequest) GetEntryIndex() uint64 {
@@ -1829,7 +1903,7 @@ type GetEntryResponse struct {
 
 func (x *GetEntryResponse) Reset() {
 	*x = GetEntryResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[23]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1841,7 +1915,7 @@ func (x *GetEntryResponse) String() string {
 func (*GetEntryResponse) ProtoMessage() {}
 
 func (x *GetEntryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[23]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1854,7 +1928,7 @@ func (x *GetEntryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEntryResponse.ProtoReflect.Descriptor instead.
 func (*GetEntryResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{23}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetEntryResponse) GetEntry() []byte {
@@ -1884,7 +1958,7 @@ type GetInclusionRequest struct {
 
 func (x *GetInclusionRequest) Reset() {
 	*x = GetInclusionRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[24]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1896,7 +1970,7 @@ func (x *GetInclusionRequest) String() string {
 func (*GetInclusionRequest) ProtoMessage() {}
 
 func (x *GetInclusionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[24]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1909,7 +1983,7 @@ func (x *GetInclusionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInclusionRequest.ProtoReflect.Descriptor instead.
 func (*GetInclusionRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{24}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetInclusionRequest) GetEntryIndex() uint64 {
@@ -1937,7 +2011,7 @@ type GetInclusionResponse struct {
 
 func (x *GetInclusionResponse) Reset() {
 	*x = GetInclusionResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[25]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1949,7 +2023,7 @@ func (x *GetInclusionResponse) String() string {
 func (*GetInclusionResponse) ProtoMessage() {}
 
 func (x *GetInclusionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[25]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1962,7 +2036,7 @@ func (x *GetInclusionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInclusionResponse.ProtoReflect.Descriptor instead.
 func (*GetInclusionResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{25}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetInclusionResponse) GetPath() [][]byte {
@@ -1985,7 +2059,7 @@ type GetConsistencyRequest struct {
 
 func (x *GetConsistencyRequest) Reset() {
 	*x = GetConsistencyRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[26]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1997,7 +2071,7 @@ func (x *GetConsistencyRequest) String() string {
 func (*GetConsistencyRequest) ProtoMessage() {}
 
 func (x *GetConsistencyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[26]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2010,7 +2084,7 @@ func (x *GetConsistencyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConsistencyRequest.ProtoReflect.Descriptor instead.
 func (*GetConsistencyRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{26}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetConsistencyRequest) GetOldSize() uint64 {
@@ -2038,7 +2112,7 @@ type GetConsistencyResponse struct {
 
 func (x *GetConsistencyResponse) Reset() {
 	*x = GetConsistencyResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[27]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2050,7 +2124,7 @@ func (x *GetConsistencyResponse) String() string {
 func (*GetConsistencyResponse) ProtoMessage() {}
 
 func (x *GetConsistencyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[27]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2063,7 +2137,7 @@ func (x *GetConsistencyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConsistencyResponse.ProtoReflect.Descriptor instead.
 func (*GetConsistencyResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{27}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetConsistencyResponse) GetPath() [][]byte {
@@ -2086,7 +2160,7 @@ type HoldId struct {
 
 func (x *HoldId) Reset() {
 	*x = HoldId{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[28]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2098,7 +2172,7 @@ func (x *HoldId) String() string {
 func (*HoldId) ProtoMessage() {}
 
 func (x *HoldId) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[28]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2111,7 +2185,7 @@ func (x *HoldId) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldId.ProtoReflect.Descriptor instead.
 func (*HoldId) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{28}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *HoldId) GetTransaction() []byte {
@@ -2163,7 +2237,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[29]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2175,7 +2249,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[29]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2188,7 +2262,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{29}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Hold) GetId() *HoldId {
@@ -2293,7 +2367,7 @@ type GetHoldRequest struct {
 
 func (x *GetHoldRequest) Reset() {
 	*x = GetHoldRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[30]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2305,7 +2379,7 @@ func (x *GetHoldRequest) String() string {
 func (*GetHoldRequest) ProtoMessage() {}
 
 func (x *GetHoldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[30]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2318,7 +2392,7 @@ func (x *GetHoldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHoldRequest.ProtoReflect.Descriptor instead.
 func (*GetHoldRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{30}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetHoldRequest) GetId() *HoldId {
@@ -2343,7 +2417,7 @@ type GetHoldResponse struct {
 
 func (x *GetHoldResponse) Reset() {
 	*x = GetHoldResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[31]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2355,7 +2429,7 @@ func (x *GetHoldResponse) String() string {
 func (*GetHoldResponse) ProtoMessage() {}
 
 func (x *GetHoldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[31]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2368,7 +2442,7 @@ func (x *GetHoldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHoldResponse.ProtoReflect.Descriptor instead.
 func (*GetHoldResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{31}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetHoldResponse) GetHold() *Hold {
@@ -2405,7 +2479,7 @@ type ListHoldsRequest struct {
 
 func (x *ListHoldsRequest) Reset() {
 	*x = ListHoldsRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[32]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2417,7 +2491,7 @@ func (x *ListHoldsRequest) String() string {
 func (*ListHoldsRequest) ProtoMessage() {}
 
 func (x *ListHoldsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[32]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2430,7 +2504,7 @@ func (x *ListHoldsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHoldsRequest.ProtoReflect.Descriptor instead.
 func (*ListHoldsRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{32}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListHoldsRequest) GetAfter() *HoldId {
@@ -2462,7 +2536,7 @@ type ListHoldsResponse struct {
 
 func (x *ListHoldsResponse) Reset() {
 	*x = ListHoldsResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[33]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2474,7 +2548,7 @@ func (x *ListHoldsResponse) String() string {
 func (*ListHoldsResponse) ProtoMessage() {}
 
 func (x *ListHoldsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[33]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2487,7 +2561,7 @@ func (x *ListHoldsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHoldsResponse.ProtoReflect.Descriptor instead.
 func (*ListHoldsResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{33}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListHoldsResponse) GetHolds() []*Hold {
@@ -2520,7 +2594,7 @@ type ListCorridorsRequest struct {
 
 func (x *ListCorridorsRequest) Reset() {
 	*x = ListCorridorsRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[34]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2532,7 +2606,7 @@ func (x *ListCorridorsRequest) String() string {
 func (*ListCorridorsRequest) ProtoMessage() {}
 
 func (x *ListCorridorsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[34]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2545,7 +2619,7 @@ func (x *ListCorridorsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCorridorsRequest.ProtoReflect.Descriptor instead.
 func (*ListCorridorsRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{34}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{35}
 }
 
 // ListCorridorsResponse holds the corridors.
@@ -2559,7 +2633,7 @@ type ListCorridorsResponse struct {
 
 func (x *ListCorridorsResponse) Reset() {
 	*x = ListCorridorsResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[35]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2571,7 +2645,7 @@ func (x *ListCorridorsResponse) String() string {
 func (*ListCorridorsResponse) ProtoMessage() {}
 
 func (x *ListCorridorsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[35]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2584,7 +2658,7 @@ func (x *ListCorridorsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCorridorsResponse.ProtoReflect.Descriptor instead.
 func (*ListCorridorsResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{35}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListCorridorsResponse) GetCorridors() []*Corridor {
@@ -2638,7 +2712,7 @@ type Corridor struct {
 
 func (x *Corridor) Reset() {
 	*x = Corridor{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[36]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2650,7 +2724,7 @@ func (x *Corridor) String() string {
 func (*Corridor) ProtoMessage() {}
 
 func (x *Corridor) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[36]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2663,7 +2737,7 @@ func (x *Corridor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Corridor.ProtoReflect.Descriptor instead.
 func (*Corridor) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{36}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Corridor) GetPeer() []byte {
@@ -2796,7 +2870,7 @@ type LookupNullifierRequest struct {
 
 func (x *LookupNullifierRequest) Reset() {
 	*x = LookupNullifierRequest{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[37]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2808,7 +2882,7 @@ func (x *LookupNullifierRequest) String() string {
 func (*LookupNullifierRequest) ProtoMessage() {}
 
 func (x *LookupNullifierRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[37]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2821,7 +2895,7 @@ func (x *LookupNullifierRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupNullifierRequest.ProtoReflect.Descriptor instead.
 func (*LookupNullifierRequest) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{37}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *LookupNullifierRequest) GetNullifiers() [][]byte {
@@ -2842,7 +2916,7 @@ type LookupNullifierResponse struct {
 
 func (x *LookupNullifierResponse) Reset() {
 	*x = LookupNullifierResponse{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[38]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2854,7 +2928,7 @@ func (x *LookupNullifierResponse) String() string {
 func (*LookupNullifierResponse) ProtoMessage() {}
 
 func (x *LookupNullifierResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[38]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2867,7 +2941,7 @@ func (x *LookupNullifierResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookupNullifierResponse.ProtoReflect.Descriptor instead.
 func (*LookupNullifierResponse) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{38}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *LookupNullifierResponse) GetResults() []*NullifierStatus {
@@ -2890,7 +2964,7 @@ type NullifierStatus struct {
 
 func (x *NullifierStatus) Reset() {
 	*x = NullifierStatus{}
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[39]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2902,7 +2976,7 @@ func (x *NullifierStatus) String() string {
 func (*NullifierStatus) ProtoMessage() {}
 
 func (x *NullifierStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[39]
+	mi := &file_comity_ledger_v1_ledger_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2915,7 +2989,7 @@ func (x *NullifierStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NullifierStatus.ProtoReflect.Descriptor instead.
 func (*NullifierStatus) Descriptor() ([]byte, []int) {
-	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{39}
+	return file_comity_ledger_v1_ledger_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *NullifierStatus) GetSpent() bool {
@@ -2990,10 +3064,15 @@ const file_comity_ledger_v1_ledger_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x1d\n" +
 	"\n" +
-	"last_error\x18\x03 \x01(\tR\tlastError\"A\n" +
+	"last_error\x18\x03 \x01(\tR\tlastError\"|\n" +
 	"\rSubmitRequest\x12\x14\n" +
 	"\x05entry\x18\x01 \x01(\fR\x05entry\x12\x1a\n" +
-	"\bsegments\x18\x02 \x03(\fR\bsegments\"\x8e\x01\n" +
+	"\bsegments\x18\x02 \x03(\fR\bsegments\x129\n" +
+	"\tforwarded\x18\x03 \x01(\v2\x1b.comity.ledger.v1.ForwardedR\tforwarded\"\\\n" +
+	"\tForwarded\x12\x12\n" +
+	"\x04lane\x18\x01 \x01(\tR\x04lane\x12\x18\n" +
+	"\avoucher\x18\x02 \x01(\fR\avoucher\x12!\n" +
+	"\ftrace_parent\x18\x03 \x01(\tR\vtraceParent\"\x8e\x01\n" +
 	"\x0eSubmitResponse\x123\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x19.comity.ledger.v1.OutcomeR\aoutcome\x12\x1f\n" +
 	"\ventry_index\x18\x02 \x01(\x04R\n" +
@@ -3190,7 +3269,7 @@ func file_comity_ledger_v1_ledger_proto_rawDescGZIP() []byte {
 }
 
 var file_comity_ledger_v1_ledger_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_comity_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_comity_ledger_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_comity_ledger_v1_ledger_proto_goTypes = []any{
 	(NodeRole)(0),                   // 0: comity.ledger.v1.NodeRole
 	(CorridorState)(0),              // 1: comity.ledger.v1.CorridorState
@@ -3206,36 +3285,37 @@ var file_comity_ledger_v1_ledger_proto_goTypes = []any{
 	(*Supply)(nil),                  // 11: comity.ledger.v1.Supply
 	(*WitnessStatus)(nil),           // 12: comity.ledger.v1.WitnessStatus
 	(*SubmitRequest)(nil),           // 13: comity.ledger.v1.SubmitRequest
-	(*SubmitResponse)(nil),          // 14: comity.ledger.v1.SubmitResponse
-	(*SubmitBatchRequest)(nil),      // 15: comity.ledger.v1.SubmitBatchRequest
-	(*SubmitBatchResponse)(nil),     // 16: comity.ledger.v1.SubmitBatchResponse
-	(*SubmitResult)(nil),            // 17: comity.ledger.v1.SubmitResult
-	(*StreamBlocksRequest)(nil),     // 18: comity.ledger.v1.StreamBlocksRequest
-	(*StreamBlocksResponse)(nil),    // 19: comity.ledger.v1.StreamBlocksResponse
-	(*Block)(nil),                   // 20: comity.ledger.v1.Block
-	(*GetReceiptRequest)(nil),       // 21: comity.ledger.v1.GetReceiptRequest
-	(*GetReceiptResponse)(nil),      // 22: comity.ledger.v1.GetReceiptResponse
-	(*WitnessSet)(nil),              // 23: comity.ledger.v1.WitnessSet
-	(*GetCheckpointRequest)(nil),    // 24: comity.ledger.v1.GetCheckpointRequest
-	(*GetCheckpointResponse)(nil),   // 25: comity.ledger.v1.GetCheckpointResponse
-	(*GetEntryRequest)(nil),         // 26: comity.ledger.v1.GetEntryRequest
-	(*GetEntryResponse)(nil),        // 27: comity.ledger.v1.GetEntryResponse
-	(*GetInclusionRequest)(nil),     // 28: comity.ledger.v1.GetInclusionRequest
-	(*GetInclusionResponse)(nil),    // 29: comity.ledger.v1.GetInclusionResponse
-	(*GetConsistencyRequest)(nil),   // 30: comity.ledger.v1.GetConsistencyRequest
-	(*GetConsistencyResponse)(nil),  // 31: comity.ledger.v1.GetConsistencyResponse
-	(*HoldId)(nil),                  // 32: comity.ledger.v1.HoldId
-	(*Hold)(nil),                    // 33: comity.ledger.v1.Hold
-	(*GetHoldRequest)(nil),          // 34: comity.ledger.v1.GetHoldRequest
-	(*GetHoldResponse)(nil),         // 35: comity.ledger.v1.GetHoldResponse
-	(*ListHoldsRequest)(nil),        // 36: comity.ledger.v1.ListHoldsRequest
-	(*ListHoldsResponse)(nil),       // 37: comity.ledger.v1.ListHoldsResponse
-	(*ListCorridorsRequest)(nil),    // 38: comity.ledger.v1.ListCorridorsRequest
-	(*ListCorridorsResponse)(nil),   // 39: comity.ledger.v1.ListCorridorsResponse
-	(*Corridor)(nil),                // 40: comity.ledger.v1.Corridor
-	(*LookupNullifierRequest)(nil),  // 41: comity.ledger.v1.LookupNullifierRequest
-	(*LookupNullifierResponse)(nil), // 42: comity.ledger.v1.LookupNullifierResponse
-	(*NullifierStatus)(nil),         // 43: comity.ledger.v1.NullifierStatus
+	(*Forwarded)(nil),               // 14: comity.ledger.v1.Forwarded
+	(*SubmitResponse)(nil),          // 15: comity.ledger.v1.SubmitResponse
+	(*SubmitBatchRequest)(nil),      // 16: comity.ledger.v1.SubmitBatchRequest
+	(*SubmitBatchResponse)(nil),     // 17: comity.ledger.v1.SubmitBatchResponse
+	(*SubmitResult)(nil),            // 18: comity.ledger.v1.SubmitResult
+	(*StreamBlocksRequest)(nil),     // 19: comity.ledger.v1.StreamBlocksRequest
+	(*StreamBlocksResponse)(nil),    // 20: comity.ledger.v1.StreamBlocksResponse
+	(*Block)(nil),                   // 21: comity.ledger.v1.Block
+	(*GetReceiptRequest)(nil),       // 22: comity.ledger.v1.GetReceiptRequest
+	(*GetReceiptResponse)(nil),      // 23: comity.ledger.v1.GetReceiptResponse
+	(*WitnessSet)(nil),              // 24: comity.ledger.v1.WitnessSet
+	(*GetCheckpointRequest)(nil),    // 25: comity.ledger.v1.GetCheckpointRequest
+	(*GetCheckpointResponse)(nil),   // 26: comity.ledger.v1.GetCheckpointResponse
+	(*GetEntryRequest)(nil),         // 27: comity.ledger.v1.GetEntryRequest
+	(*GetEntryResponse)(nil),        // 28: comity.ledger.v1.GetEntryResponse
+	(*GetInclusionRequest)(nil),     // 29: comity.ledger.v1.GetInclusionRequest
+	(*GetInclusionResponse)(nil),    // 30: comity.ledger.v1.GetInclusionResponse
+	(*GetConsistencyRequest)(nil),   // 31: comity.ledger.v1.GetConsistencyRequest
+	(*GetConsistencyResponse)(nil),  // 32: comity.ledger.v1.GetConsistencyResponse
+	(*HoldId)(nil),                  // 33: comity.ledger.v1.HoldId
+	(*Hold)(nil),                    // 34: comity.ledger.v1.Hold
+	(*GetHoldRequest)(nil),          // 35: comity.ledger.v1.GetHoldRequest
+	(*GetHoldResponse)(nil),         // 36: comity.ledger.v1.GetHoldResponse
+	(*ListHoldsRequest)(nil),        // 37: comity.ledger.v1.ListHoldsRequest
+	(*ListHoldsResponse)(nil),       // 38: comity.ledger.v1.ListHoldsResponse
+	(*ListCorridorsRequest)(nil),    // 39: comity.ledger.v1.ListCorridorsRequest
+	(*ListCorridorsResponse)(nil),   // 40: comity.ledger.v1.ListCorridorsResponse
+	(*Corridor)(nil),                // 41: comity.ledger.v1.Corridor
+	(*LookupNullifierRequest)(nil),  // 42: comity.ledger.v1.LookupNullifierRequest
+	(*LookupNullifierResponse)(nil), // 43: comity.ledger.v1.LookupNullifierResponse
+	(*NullifierStatus)(nil),         // 44: comity.ledger.v1.NullifierStatus
 }
 var file_comity_ledger_v1_ledger_proto_depIdxs = []int32{
 	11, // 0: comity.ledger.v1.GetStatusResponse.supply:type_name -> comity.ledger.v1.Supply
@@ -3244,55 +3324,56 @@ var file_comity_ledger_v1_ledger_proto_depIdxs = []int32{
 	9,  // 3: comity.ledger.v1.GetStatusResponse.node:type_name -> comity.ledger.v1.NodeStatus
 	0,  // 4: comity.ledger.v1.NodeStatus.role:type_name -> comity.ledger.v1.NodeRole
 	1,  // 5: comity.ledger.v1.CorridorStatus.state:type_name -> comity.ledger.v1.CorridorState
-	2,  // 6: comity.ledger.v1.SubmitResponse.outcome:type_name -> comity.ledger.v1.Outcome
-	13, // 7: comity.ledger.v1.SubmitBatchRequest.entries:type_name -> comity.ledger.v1.SubmitRequest
-	17, // 8: comity.ledger.v1.SubmitBatchResponse.results:type_name -> comity.ledger.v1.SubmitResult
-	14, // 9: comity.ledger.v1.SubmitResult.accepted:type_name -> comity.ledger.v1.SubmitResponse
-	4,  // 10: comity.ledger.v1.SubmitResult.refused:type_name -> comity.ledger.v1.ErrorDetail
-	20, // 11: comity.ledger.v1.StreamBlocksResponse.block:type_name -> comity.ledger.v1.Block
-	23, // 12: comity.ledger.v1.GetCheckpointRequest.witnesses:type_name -> comity.ledger.v1.WitnessSet
-	32, // 13: comity.ledger.v1.Hold.id:type_name -> comity.ledger.v1.HoldId
-	32, // 14: comity.ledger.v1.GetHoldRequest.id:type_name -> comity.ledger.v1.HoldId
-	33, // 15: comity.ledger.v1.GetHoldResponse.hold:type_name -> comity.ledger.v1.Hold
-	3,  // 16: comity.ledger.v1.GetHoldResponse.outcome:type_name -> comity.ledger.v1.HoldOutcome
-	32, // 17: comity.ledger.v1.ListHoldsRequest.after:type_name -> comity.ledger.v1.HoldId
-	33, // 18: comity.ledger.v1.ListHoldsResponse.holds:type_name -> comity.ledger.v1.Hold
-	40, // 19: comity.ledger.v1.ListCorridorsResponse.corridors:type_name -> comity.ledger.v1.Corridor
-	1,  // 20: comity.ledger.v1.Corridor.state:type_name -> comity.ledger.v1.CorridorState
-	43, // 21: comity.ledger.v1.LookupNullifierResponse.results:type_name -> comity.ledger.v1.NullifierStatus
-	5,  // 22: comity.ledger.v1.LedgerService.GetGenesis:input_type -> comity.ledger.v1.GetGenesisRequest
-	7,  // 23: comity.ledger.v1.LedgerService.GetStatus:input_type -> comity.ledger.v1.GetStatusRequest
-	13, // 24: comity.ledger.v1.LedgerService.Submit:input_type -> comity.ledger.v1.SubmitRequest
-	15, // 25: comity.ledger.v1.LedgerService.SubmitBatch:input_type -> comity.ledger.v1.SubmitBatchRequest
-	18, // 26: comity.ledger.v1.LedgerService.StreamBlocks:input_type -> comity.ledger.v1.StreamBlocksRequest
-	21, // 27: comity.ledger.v1.LedgerService.GetReceipt:input_type -> comity.ledger.v1.GetReceiptRequest
-	24, // 28: comity.ledger.v1.LedgerService.GetCheckpoint:input_type -> comity.ledger.v1.GetCheckpointRequest
-	26, // 29: comity.ledger.v1.LedgerService.GetEntry:input_type -> comity.ledger.v1.GetEntryRequest
-	28, // 30: comity.ledger.v1.LedgerService.GetInclusion:input_type -> comity.ledger.v1.GetInclusionRequest
-	30, // 31: comity.ledger.v1.LedgerService.GetConsistency:input_type -> comity.ledger.v1.GetConsistencyRequest
-	34, // 32: comity.ledger.v1.LedgerService.GetHold:input_type -> comity.ledger.v1.GetHoldRequest
-	36, // 33: comity.ledger.v1.LedgerService.ListHolds:input_type -> comity.ledger.v1.ListHoldsRequest
-	38, // 34: comity.ledger.v1.LedgerService.ListCorridors:input_type -> comity.ledger.v1.ListCorridorsRequest
-	41, // 35: comity.ledger.v1.LedgerService.LookupNullifier:input_type -> comity.ledger.v1.LookupNullifierRequest
-	6,  // 36: comity.ledger.v1.LedgerService.GetGenesis:output_type -> comity.ledger.v1.GetGenesisResponse
-	8,  // 37: comity.ledger.v1.LedgerService.GetStatus:output_type -> comity.ledger.v1.GetStatusResponse
-	14, // 38: comity.ledger.v1.LedgerService.Submit:output_type -> comity.ledger.v1.SubmitResponse
-	16, // 39: comity.ledger.v1.LedgerService.SubmitBatch:output_type -> comity.ledger.v1.SubmitBatchResponse
-	19, // 40: comity.ledger.v1.LedgerService.StreamBlocks:output_type -> comity.ledger.v1.StreamBlocksResponse
-	22, // 41: comity.ledger.v1.LedgerService.GetReceipt:output_type -> comity.ledger.v1.GetReceiptResponse
-	25, // 42: comity.ledger.v1.LedgerService.GetCheckpoint:output_type -> comity.ledger.v1.GetCheckpointResponse
-	27, // 43: comity.ledger.v1.LedgerService.GetEntry:output_type -> comity.ledger.v1.GetEntryResponse
-	29, // 44: comity.ledger.v1.LedgerService.GetInclusion:output_type -> comity.ledger.v1.GetInclusionResponse
-	31, // 45: comity.ledger.v1.LedgerService.GetConsistency:output_type -> comity.ledger.v1.GetConsistencyResponse
-	35, // 46: comity.ledger.v1.LedgerService.GetHold:output_type -> comity.ledger.v1.GetHoldResponse
-	37, // 47: comity.ledger.v1.LedgerService.ListHolds:output_type -> comity.ledger.v1.ListHoldsResponse
-	39, // 48: comity.ledger.v1.LedgerService.ListCorridors:output_type -> comity.ledger.v1.ListCorridorsResponse
-	42, // 49: comity.ledger.v1.LedgerService.LookupNullifier:output_type -> comity.ledger.v1.LookupNullifierResponse
-	36, // [36:50] is the sub-list for method output_type
-	22, // [22:36] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	14, // 6: comity.ledger.v1.SubmitRequest.forwarded:type_name -> comity.ledger.v1.Forwarded
+	2,  // 7: comity.ledger.v1.SubmitResponse.outcome:type_name -> comity.ledger.v1.Outcome
+	13, // 8: comity.ledger.v1.SubmitBatchRequest.entries:type_name -> comity.ledger.v1.SubmitRequest
+	18, // 9: comity.ledger.v1.SubmitBatchResponse.results:type_name -> comity.ledger.v1.SubmitResult
+	15, // 10: comity.ledger.v1.SubmitResult.accepted:type_name -> comity.ledger.v1.SubmitResponse
+	4,  // 11: comity.ledger.v1.SubmitResult.refused:type_name -> comity.ledger.v1.ErrorDetail
+	21, // 12: comity.ledger.v1.StreamBlocksResponse.block:type_name -> comity.ledger.v1.Block
+	24, // 13: comity.ledger.v1.GetCheckpointRequest.witnesses:type_name -> comity.ledger.v1.WitnessSet
+	33, // 14: comity.ledger.v1.Hold.id:type_name -> comity.ledger.v1.HoldId
+	33, // 15: comity.ledger.v1.GetHoldRequest.id:type_name -> comity.ledger.v1.HoldId
+	34, // 16: comity.ledger.v1.GetHoldResponse.hold:type_name -> comity.ledger.v1.Hold
+	3,  // 17: comity.ledger.v1.GetHoldResponse.outcome:type_name -> comity.ledger.v1.HoldOutcome
+	33, // 18: comity.ledger.v1.ListHoldsRequest.after:type_name -> comity.ledger.v1.HoldId
+	34, // 19: comity.ledger.v1.ListHoldsResponse.holds:type_name -> comity.ledger.v1.Hold
+	41, // 20: comity.ledger.v1.ListCorridorsResponse.corridors:type_name -> comity.ledger.v1.Corridor
+	1,  // 21: comity.ledger.v1.Corridor.state:type_name -> comity.ledger.v1.CorridorState
+	44, // 22: comity.ledger.v1.LookupNullifierResponse.results:type_name -> comity.ledger.v1.NullifierStatus
+	5,  // 23: comity.ledger.v1.LedgerService.GetGenesis:input_type -> comity.ledger.v1.GetGenesisRequest
+	7,  // 24: comity.ledger.v1.LedgerService.GetStatus:input_type -> comity.ledger.v1.GetStatusRequest
+	13, // 25: comity.ledger.v1.LedgerService.Submit:input_type -> comity.ledger.v1.SubmitRequest
+	16, // 26: comity.ledger.v1.LedgerService.SubmitBatch:input_type -> comity.ledger.v1.SubmitBatchRequest
+	19, // 27: comity.ledger.v1.LedgerService.StreamBlocks:input_type -> comity.ledger.v1.StreamBlocksRequest
+	22, // 28: comity.ledger.v1.LedgerService.GetReceipt:input_type -> comity.ledger.v1.GetReceiptRequest
+	25, // 29: comity.ledger.v1.LedgerService.GetCheckpoint:input_type -> comity.ledger.v1.GetCheckpointRequest
+	27, // 30: comity.ledger.v1.LedgerService.GetEntry:input_type -> comity.ledger.v1.GetEntryRequest
+	29, // 31: comity.ledger.v1.LedgerService.GetInclusion:input_type -> comity.ledger.v1.GetInclusionRequest
+	31, // 32: comity.ledger.v1.LedgerService.GetConsistency:input_type -> comity.ledger.v1.GetConsistencyRequest
+	35, // 33: comity.ledger.v1.LedgerService.GetHold:input_type -> comity.ledger.v1.GetHoldRequest
+	37, // 34: comity.ledger.v1.LedgerService.ListHolds:input_type -> comity.ledger.v1.ListHoldsRequest
+	39, // 35: comity.ledger.v1.LedgerService.ListCorridors:input_type -> comity.ledger.v1.ListCorridorsRequest
+	42, // 36: comity.ledger.v1.LedgerService.LookupNullifier:input_type -> comity.ledger.v1.LookupNullifierRequest
+	6,  // 37: comity.ledger.v1.LedgerService.GetGenesis:output_type -> comity.ledger.v1.GetGenesisResponse
+	8,  // 38: comity.ledger.v1.LedgerService.GetStatus:output_type -> comity.ledger.v1.GetStatusResponse
+	15, // 39: comity.ledger.v1.LedgerService.Submit:output_type -> comity.ledger.v1.SubmitResponse
+	17, // 40: comity.ledger.v1.LedgerService.SubmitBatch:output_type -> comity.ledger.v1.SubmitBatchResponse
+	20, // 41: comity.ledger.v1.LedgerService.StreamBlocks:output_type -> comity.ledger.v1.StreamBlocksResponse
+	23, // 42: comity.ledger.v1.LedgerService.GetReceipt:output_type -> comity.ledger.v1.GetReceiptResponse
+	26, // 43: comity.ledger.v1.LedgerService.GetCheckpoint:output_type -> comity.ledger.v1.GetCheckpointResponse
+	28, // 44: comity.ledger.v1.LedgerService.GetEntry:output_type -> comity.ledger.v1.GetEntryResponse
+	30, // 45: comity.ledger.v1.LedgerService.GetInclusion:output_type -> comity.ledger.v1.GetInclusionResponse
+	32, // 46: comity.ledger.v1.LedgerService.GetConsistency:output_type -> comity.ledger.v1.GetConsistencyResponse
+	36, // 47: comity.ledger.v1.LedgerService.GetHold:output_type -> comity.ledger.v1.GetHoldResponse
+	38, // 48: comity.ledger.v1.LedgerService.ListHolds:output_type -> comity.ledger.v1.ListHoldsResponse
+	40, // 49: comity.ledger.v1.LedgerService.ListCorridors:output_type -> comity.ledger.v1.ListCorridorsResponse
+	43, // 50: comity.ledger.v1.LedgerService.LookupNullifier:output_type -> comity.ledger.v1.LookupNullifierResponse
+	37, // [37:51] is the sub-list for method output_type
+	23, // [23:37] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_comity_ledger_v1_ledger_proto_init() }
@@ -3300,11 +3381,11 @@ func file_comity_ledger_v1_ledger_proto_init() {
 	if File_comity_ledger_v1_ledger_proto != nil {
 		return
 	}
-	file_comity_ledger_v1_ledger_proto_msgTypes[13].OneofWrappers = []any{
+	file_comity_ledger_v1_ledger_proto_msgTypes[14].OneofWrappers = []any{
 		(*SubmitResult_Accepted)(nil),
 		(*SubmitResult_Refused)(nil),
 	}
-	file_comity_ledger_v1_ledger_proto_msgTypes[17].OneofWrappers = []any{
+	file_comity_ledger_v1_ledger_proto_msgTypes[18].OneofWrappers = []any{
 		(*GetReceiptRequest_EntryIndex)(nil),
 		(*GetReceiptRequest_Id)(nil),
 		(*GetReceiptRequest_Key)(nil),
@@ -3315,7 +3396,7 @@ func file_comity_ledger_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_comity_ledger_v1_ledger_proto_rawDesc), len(file_comity_ledger_v1_ledger_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   40,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
