@@ -78,7 +78,10 @@ func (h *hold) commitment(outcome entry.Outcome) zk.Commitment {
 // holdSet is the set of open holds: a trie over the nibbles of the transaction
 // id, whose versions share what they have in common, so that a block costs what
 // it changes and not what is open. The zero value is empty.
-type holdSet struct{ root *holdNode }
+type holdSet struct {
+	root  *holdNode
+	times holdTimes // when they expire
+}
 
 // holdBucket is how many holds a leaf of the trie takes before it splits. It is
 // more than the legs of one transaction, so 64 nibbles always suffice.
@@ -134,10 +137,26 @@ func (s holdSet) get(id entry.HoldID) (*hold, bool) {
 }
 
 // put gives the set with a hold added, or in place of the one with its id.
-func (s holdSet) put(h *hold) holdSet { return holdSet{s.root.put(h, 0)} }
+func (s holdSet) put(h *hold) holdSet {
+	times := s.times
+	old, open := s.get(h.id)
+	if open && old.until != h.until {
+		times = times.add(old.until, -1)
+	}
+	if !open || old.until != h.until {
+		times = times.add(h.until, 1)
+	}
+	return holdSet{s.root.put(h, 0), times}
+}
 
 // drop gives the set without a hold.
-func (s holdSet) drop(id entry.HoldID) holdSet { return holdSet{s.root.drop(id, 0)} }
+func (s holdSet) drop(id entry.HoldID) holdSet {
+	h, open := s.get(id)
+	if !open {
+		return s
+	}
+	return holdSet{s.root.drop(id, 0), s.times.add(h.until, -1)}
+}
 
 // each calls f with every hold, ascending by id.
 func (s holdSet) each(f func(*hold)) { s.root.each(f) }

@@ -119,7 +119,7 @@ func (n *Node) sequence() {
 	}
 }
 
-// expiries remembers when the next open hold expires, because finding out looks at all of them.
+// expiries remembers when the next open hold expires.
 type expiries struct {
 	height uint64 // of the state looked at; 0 before the first
 	next   uint64 // its answer
