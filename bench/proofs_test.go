@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/comity-ledger/comity/bench/machine"
 	"github.com/comity-ledger/comity/zk"
 	"github.com/comity-ledger/comity/zk/circuit/circuittest"
 	"github.com/comity-ledger/comity/zk/prover"
@@ -19,11 +20,11 @@ import (
 // measure runs op in a benchmark's loop and reports processor milliseconds for each of the n things that one op does.
 func measure(b *testing.B, n int, unit string, op func()) {
 	b.Helper()
-	start := CPU()
+	start := machine.CPU()
 	for b.Loop() {
 		op()
 	}
-	b.ReportMetric((CPU()-start).Seconds()*1000/float64(b.N)/float64(n), "cpu-ms/"+unit)
+	b.ReportMetric((machine.CPU()-start).Seconds()*1000/float64(b.N)/float64(n), "cpu-ms/"+unit)
 }
 
 func leg(tb testing.TB, id zk.CircuitID) *circuittest.Leg {

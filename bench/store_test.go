@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/comity-ledger/comity/bench/machine"
 	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/pebblestore"
 	"github.com/comity-ledger/comity/settlement/storetest"
@@ -32,14 +33,14 @@ func appendBlocks(tb testing.TB, n int) (op func() (wall, cpu time.Duration)) {
 	}
 	return func() (time.Duration, time.Duration) {
 		block := chain.Next(storetest.Payments(n))
-		start, cpu := time.Now(), CPU()
+		start, cpu := time.Now(), machine.CPU()
 		outcome, err := store.Append(ctx, head, block)
 		wall := time.Since(start)
 		if outcome != settlement.Committed {
 			tb.Fatalf("append: %v, %v", outcome, err)
 		}
 		head = block.Head(head.Epoch)
-		return wall, CPU() - cpu
+		return wall, machine.CPU() - cpu
 	}
 }
 

@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/comity-ledger/comity/bench/dataset"
+	"github.com/comity-ledger/comity/bench/machine"
 	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/settlement/journal"
@@ -124,9 +125,9 @@ func (w *witnessed) start(tb testing.TB) *journal.Validator {
 type spent struct{ wall, cpu time.Duration }
 
 func (s *spent) time(op func()) {
-	start, cpu := time.Now(), CPU()
+	start, cpu := time.Now(), machine.CPU()
 	op()
-	s.wall, s.cpu = s.wall+time.Since(start), s.cpu+CPU()-cpu
+	s.wall, s.cpu = s.wall+time.Since(start), s.cpu+machine.CPU()-cpu
 }
 
 // replay replays the payments, block by block as they would come, and requires the head that the ledger has.

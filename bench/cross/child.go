@@ -20,7 +20,7 @@ import (
 
 	"connectrpc.com/connect"
 
-	"github.com/comity-ledger/comity/bench"
+	"github.com/comity-ledger/comity/bench/machine"
 	"github.com/comity-ledger/comity/proto/gen/comity/ledger/v1/ledgerv1connect"
 	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/journal"
@@ -125,7 +125,7 @@ func obey(in *json.Decoder, out *json.Encoder, c *config, p party) error {
 		switch command {
 		case "start":
 			p.measure(&answer, true)
-			cpu = bench.CPU()
+			cpu = machine.CPU()
 			if c.Profile != "" {
 				profiled.Reset()
 				if err := pprof.StartCPUProfile(&profiled); err != nil {
@@ -140,7 +140,7 @@ func obey(in *json.Decoder, out *json.Encoder, c *config, p party) error {
 					return err
 				}
 			}
-			answer.CPU, answer.PeakRSS = bench.CPU()-cpu, peakRSS(os.Getpid())
+			answer.CPU, answer.PeakRSS = machine.CPU()-cpu, peakRSS(os.Getpid())
 			p.measure(&answer, false)
 		default:
 			if err := p.tell(command); err != nil {

@@ -27,7 +27,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/comity-ledger/comity/bench"
+	"github.com/comity-ledger/comity/bench/machine"
 	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
 	"github.com/comity-ledger/comity/settlement/entry"
 )
@@ -278,7 +278,7 @@ func measure(ctx context.Context, o options, stdout io.Writer) (err error) {
 	if err := d.close(); err != nil {
 		return err
 	}
-	r.Machine = bench.Machine()
+	r.Machine = machine.Describe()
 	return r.write(&o, stdout)
 }
 
@@ -293,12 +293,12 @@ func drive(o *options, s *set, w *world, d *driver, r *report) error {
 		if _, err := w.ask("start"); err != nil {
 			return nil, err
 		}
-		cpu, busy, machine := bench.CPU(), load1(), machineTicks()
+		cpu, busy, ticks := machine.CPU(), load1(), machineTicks()
 		got, used, err := d.run(left[:int(share*float64(len(left)))], rate, o.flying, o.duration, o.warm)
 		if err != nil {
 			return nil, err
 		}
-		cpu = bench.CPU() - cpu
+		cpu = machine.CPU() - cpu
 		now := machineTicks()
 		counters, err := w.ask("stop")
 		if err != nil {
@@ -310,7 +310,7 @@ func drive(o *options, s *set, w *world, d *driver, r *report) error {
 			p.add(c.config, counters[i])
 		}
 		p.Processes = append(p.Processes, process{Name: "driver (payers, providers)", CPU: millis(cpu), RSS: peakRSS(os.Getpid())})
-		p.finish(machine, now)
+		p.finish(ticks, now)
 		o.tell("  %.0f payments/s, to both final p50 %v p99 %v", p.Rate, p.Total.P50, p.Total.P99)
 		r.Parts = append(r.Parts, p)
 		return p, nil

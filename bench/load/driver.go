@@ -12,8 +12,8 @@ import (
 
 	"connectrpc.com/connect"
 
-	"github.com/comity-ledger/comity/bench"
 	"github.com/comity-ledger/comity/bench/dataset"
+	"github.com/comity-ledger/comity/bench/machine"
 	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
 	"github.com/comity-ledger/comity/proto/gen/comity/ledger/v1/ledgerv1connect"
 	"github.com/comity-ledger/comity/settlement/entry"
@@ -104,7 +104,7 @@ func (d *driver) run(ctx context.Context, items []dataset.Item) (*outcome, error
 		o.WireBytes += items[i].Wire()
 	}
 	var failed error
-	start, cpu := time.Now(), bench.CPU()
+	start, cpu := time.Now(), machine.CPU()
 	if d.rate > 0 {
 		for i := range queue {
 			queue[i].since = start.Add(time.Duration(float64(i) / d.rate * float64(time.Second)))
@@ -174,7 +174,7 @@ func (d *driver) run(ctx context.Context, items []dataset.Item) (*outcome, error
 		})
 	}
 	wg.Wait()
-	o.Elapsed, o.DriverCPU = time.Since(start), bench.CPU()-cpu
+	o.Elapsed, o.DriverCPU = time.Since(start), machine.CPU()-cpu
 	close(watching)
 	<-watched
 	slices.Sort(o.Latencies)

@@ -18,8 +18,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/comity-ledger/comity/bench"
 	"github.com/comity-ledger/comity/bench/dataset"
+	"github.com/comity-ledger/comity/bench/machine"
 	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/settlement/journal"
@@ -152,7 +152,7 @@ func obey(in *json.Decoder, out *json.Encoder, n *node.Node, data string) error 
 		switch command {
 		case "start":
 			profiled.Reset()
-			before, cpu = n.Status(), bench.CPU()
+			before, cpu = n.Status(), machine.CPU()
 			if err := pprof.StartCPUProfile(&profiled); err != nil {
 				return err
 			}
@@ -167,7 +167,7 @@ func obey(in *json.Decoder, out *json.Encoder, n *node.Node, data string) error 
 				return err
 			}
 			c := counters{
-				CPU: bench.CPU() - cpu, Kinds: kinds, Proofs: now.Proofs - before.Proofs, Batches: now.Batches - before.Batches,
+				CPU: machine.CPU() - cpu, Kinds: kinds, Proofs: now.Proofs - before.Proofs, Batches: now.Batches - before.Batches,
 				Blocks: now.Blocks - before.Blocks, Accepted: now.Accepted - before.Accepted, Refused: now.Refused - before.Refused,
 				Proving: now.Proving - before.Proving, Sequencing: now.Sequencing - before.Sequencing,
 				Storing: now.Storing - before.Storing, Cosigning: now.Cosigning - before.Cosigning,

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -19,8 +20,8 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
-	"github.com/comity-ledger/comity/bench"
 	"github.com/comity-ledger/comity/bench/dataset"
+	"github.com/comity-ledger/comity/bench/machine"
 	"github.com/comity-ledger/comity/settlement/node"
 	"github.com/comity-ledger/comity/wallets/client"
 )
@@ -34,8 +35,8 @@ var (
 type cost struct{ wall, cpu time.Duration }
 
 // TestWhatTelemetryCosts sends the same payments, with proofs to verify, durable blocks and a witness, over the network to ledgers that differ
-// in nothing but telemetry: off, and on with everything (metrics scraped every five seconds, traces and metrics sent to a collector, one call in a
-// hundred traced). Rounds alternate, in the order off on on off, so that what else the machine does meets both. It fails past 3 %:
+// in nothing but telemetry: off, and on with everything (metrics scraped every five seconds, traces, metrics and the log sent to a collector, one
+// call in a hundred traced). Both write their log as text at the level info. Rounds alternate, in the order off on on off, so that what else the machine does meets both. It fails past 3 %:
 //
 //	go test ./cmd/internal/telemetry -run TestWhatTelemetryCosts -v -cost 6000 -timeout 30m
 func TestWhatTelemetryCosts(t *testing.T) {
@@ -91,6 +92,7 @@ func costRound(t *testing.T, set *dataset.Set, on bool) cost {
 	t.Helper()
 	// In a profile of the test the rounds are told apart by this label.
 	pprof.SetGoroutineLabels(pprof.WithLabels(t.Context(), pprof.Labels("telemetry", fmt.Sprint(on))))
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	if on {
 		collector := httptest.NewServer(&collectorDouble{calls: map[string]int{}})
 		defer collector.Close()
@@ -98,6 +100,7 @@ func costRound(t *testing.T, set *dataset.Set, on bool) cost {
 		if err != nil {
 			t.Fatal(err)
 		}
+		log = tel.Log
 		defer func() {
 			tel.Shutdown(context.Background())
 			otel.SetMeterProvider(metricnoop.NewMeterProvider())
@@ -124,7 +127,7 @@ func costRound(t *testing.T, set *dataset.Set, on bool) cost {
 		defer stop()
 	}
 	// Batches of one size: by themselves they follow what else the machine does, and a proof in a small batch costs more than all of telemetry.
-	l := newLive(t, set, node.Limits{Batch: 128})
+	l := newLiveWith(t, set, node.Limits{Batch: 128}, log)
 	defer l.stop()
 	const workers, batch = 32, 32
 	calls := slices.Collect(slices.Chunk(set.Items, batch))
@@ -134,7 +137,7 @@ func costRound(t *testing.T, set *dataset.Set, on bool) cost {
 	}
 	close(work)
 	runtime.GC()
-	start, cpu := time.Now(), bench.CPU()
+	start, cpu := time.Now(), machine.CPU()
 	var wait sync.WaitGroup
 	for range workers {
 		wait.Go(func() {
@@ -162,7 +165,7 @@ func costRound(t *testing.T, set *dataset.Set, on bool) cost {
 		})
 	}
 	wait.Wait()
-	return cost{time.Since(start), bench.CPU() - cpu}
+	return cost{time.Since(start), machine.CPU() - cpu}
 }
 
 func joined(a, b error) error {

@@ -1,10 +1,5 @@
-// Package bench measures what the parts of a ledger cost, and its load folder what a whole one does.
-//
-// Questions, machine, commit and command of every recorded figure are in results. The benchmarks are in the test files: each
-// also runs once, with a small size, as a test, so that none rots.
-//
-// This package may forge proofs with zk/setup/simulator, which nothing else outside tests may.
-package bench
+// Package machine says on what a figure was measured, and how much processor time a process has used.
+package machine
 
 import (
 	"fmt"
@@ -26,9 +21,9 @@ func CPU() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// Machine says on what a figure was measured: processor, number of processors, system, Go version, commit, and how busy the machine
+// Describe says on what a figure was measured: processor, number of processors, system, Go version, commit, and how busy the machine
 // was in the last minute (this process included).
-func Machine() string {
+func Describe() string {
 	model := "unknown processor"
 	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		for line := range strings.Lines(string(b)) {
