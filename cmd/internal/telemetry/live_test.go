@@ -74,6 +74,12 @@ var makeSet = sync.OnceValues(func() (*dataset.Set, error) {
 
 func newLive(t testing.TB, set *dataset.Set, limits node.Limits) *live {
 	t.Helper()
+	return newLiveWith(t, set, limits, nil)
+}
+
+// newLiveWith is newLive for a node that has a log.
+func newLiveWith(t testing.TB, set *dataset.Set, limits node.Limits, log *slog.Logger) *live {
+	t.Helper()
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -88,7 +94,7 @@ func newLive(t testing.TB, set *dataset.Set, limits node.Limits) *live {
 	must(err)
 	opener, err := pebblestore.New(pebblestore.Config{Dir: t.TempDir()})
 	must(err)
-	l := &live{t: t, set: set}
+	l := &live{t: t, set: set, log: log}
 	l.store, err = opener.Create(t.Context(), block)
 	must(err)
 	cosigner, err := proof.NewCosigner(dataset.WitnessName, secrets.Witness)

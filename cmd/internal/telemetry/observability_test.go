@@ -379,20 +379,23 @@ func TestTheCollectorsPipelinesAreWhole(t *testing.T) {
 			Pipelines map[string]struct{ Receivers, Processors, Exporters []string }
 		}
 	}
-	if err := yaml.NewDecoder(bytes.NewReader(read(t, "deploy/observability/collector.yaml")), yaml.DisallowUnknownField()).Decode(&c); err != nil {
-		t.Fatal(err)
-	}
-	if !slices.Equal(slices.Sorted(maps.Keys(c.Service.Pipelines)), []string{"metrics", "traces"}) {
-		t.Errorf("%v", c.Service.Pipelines)
-	}
-	for name, p := range c.Service.Pipelines {
-		for _, part := range []struct {
-			listed []string
-			known  map[string]any
-		}{{p.Receivers, c.Receivers}, {p.Processors, c.Processors}, {p.Exporters, c.Exporters}} {
-			for _, n := range part.listed {
-				if part.known[n] == nil {
-					t.Errorf("the pipeline of %s uses %s, which is not configured", name, n)
+	for _, file := range []string{"deploy/observability/collector.yaml", "deploy/compose/collector.yaml"} {
+		c.Service.Pipelines, c.Receivers, c.Processors, c.Exporters = nil, nil, nil, nil
+		if err := yaml.NewDecoder(bytes.NewReader(read(t, file)), yaml.DisallowUnknownField()).Decode(&c); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(slices.Sorted(maps.Keys(c.Service.Pipelines)), []string{"logs", "metrics", "traces"}) {
+			t.Errorf("%s: %v", file, c.Service.Pipelines)
+		}
+		for name, p := range c.Service.Pipelines {
+			for _, part := range []struct {
+				listed []string
+				known  map[string]any
+			}{{p.Receivers, c.Receivers}, {p.Processors, c.Processors}, {p.Exporters, c.Exporters}} {
+				for _, n := range part.listed {
+					if part.known[n] == nil {
+						t.Errorf("%s: the pipeline of %s uses %s, which is not configured", file, name, n)
+					}
 				}
 			}
 		}

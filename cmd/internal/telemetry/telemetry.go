@@ -14,16 +14,20 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/contrib/bridges/otelslog"
 	runtimemetrics "go.opentelemetry.io/contrib/instrumentation/runtime"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlplog/otlploghttp"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	promexporter "go.opentelemetry.io/otel/exporters/prometheus"
 	"go.opentelemetry.io/otel/propagation"
+	sdklog "go.opentelemetry.io/otel/sdk/log"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/exemplar"
 	"go.opentelemetry.io/otel/sdk/resource"
@@ -54,7 +58,7 @@ func (o *Options) AddFlags(cmd *cobra.Command) {
 	cmd.Annotations[serverMark] = "own"
 	f := cmd.Flags()
 	f.StringVar(&o.metricsListen, "metrics-listen", "", "serve /metrics, /healthz and /readyz on this address, such as 127.0.0.1:9464 (default: $"+EnvMetricsListen+")")
-	f.StringVar(&o.otlp, "otlp", "", "send traces and metrics to the OpenTelemetry collector at this URL, such as http://127.0.0.1:4318 (default: $"+EnvOTLP+")")
+	f.StringVar(&o.otlp, "otlp", "", "send traces, metrics and the log to the OpenTelemetry collector at this URL, such as http://127.0.0.1:4318 (default: $"+EnvOTLP+")")
 	f.Float64Var(&o.sample, "trace-sample", 0.01, "share of traces that are kept, 0 to 1, with --otlp (default: $"+EnvTraceSample+", else 0.01)")
 	f.StringVar(&o.logLevel, "log-level", "", "debug, info, warn or error (default: $"+EnvLogLevel+", else info)")
 }
@@ -78,11 +82,12 @@ const serverMark = "telemetry"
 
 // Telemetry is what Start set up. Shutdown must be called, after everything that measures has ended.
 type Telemetry struct {
-	// Log writes to Config.Stderr, with the ids of the trace that a line belongs to.
+	// Log writes to Config.Stderr, with the ids of the trace that a line belongs to; with --otlp the collector is sent the same lines.
 	Log *slog.Logger
 	// URL is where /metrics, /healthz and /readyz answer, "" without --metrics-listen.
 	URL string
 
+	here    *slog.Logger // Config.Stderr alone
 	health  health
 	closers []func(context.Context) error // in the order of the set-up
 }
@@ -104,7 +109,8 @@ func (o Options) Start(ctx context.Context, c Config) (t *Telemetry, err error) 
 	if o.sample < 0 || o.sample > 1 || o.sample != o.sample {
 		return nil, cli.Usagef("--trace-sample %v: want 0 to 1", o.sample)
 	}
-	t = &Telemetry{Log: slog.New(withTrace{slog.NewTextHandler(c.Stderr, &slog.HandlerOptions{Level: level})})}
+	here := withTrace{slog.NewTextHandler(c.Stderr, &slog.HandlerOptions{Level: level})}
+	t = &Telemetry{Log: slog.New(here), here: slog.New(here)}
 	defer func() {
 		if err != nil {
 			t.Shutdown(ctx)
@@ -115,13 +121,15 @@ func (o Options) Start(ctx context.Context, c Config) (t *Telemetry, err error) 
 		return t, nil
 	}
 	// What the SDK has to say goes to the log, and never to a caller: a collector that is down must not disturb a ledger.
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { t.Log.Warn("telemetry", "error", err.Error()) }))
+	otel.SetErrorHandler(&complaints{log: t.here})
+	otel.SetLogger(logr.FromSlogHandler(here))
 	about, err := resource.New(ctx, resource.WithAttributes(
 		attribute.String("service.name", c.Service), attribute.String("service.version", c.Version), attribute.String("ledger", c.Ledger)))
 	if err != nil {
 		return t, fmt.Errorf("describe this process: %w", err)
 	}
 	options := []sdkmetric.Option{sdkmetric.WithResource(about), sdkmetric.WithExemplarFilter(exemplar.AlwaysOffFilter)} // traces are found by ids
+	var traced, logged sending
 	if o.otlp != "" {
 		endpoint, err := collector(o.otlp)
 		if err != nil {
@@ -131,7 +139,12 @@ func (o Options) Start(ctx context.Context, c Config) (t *Telemetry, err error) 
 		if err != nil {
 			return t, fmt.Errorf("send traces to the collector: %w", err)
 		}
-		t.installTraces(sdktrace.WithBatcher(traces, sdktrace.WithExportTimeout(exportTimeout)), about, o.sample)
+		t.installTraces(sdktrace.WithSpanProcessor(batchSpans(traces, &traced)), about, o.sample)
+		lines, err := otlploghttp.New(ctx, otlploghttp.WithEndpointURL(endpoint+"/v1/logs"), otlploghttp.WithTimeout(exportTimeout))
+		if err != nil {
+			return t, fmt.Errorf("send the log to the collector: %w", err)
+		}
+		t.installLog(here, batchLines(lines, &logged), about)
 		metrics, err := otlpmetrichttp.New(ctx, otlpmetrichttp.WithEndpointURL(endpoint+"/v1/metrics"), otlpmetrichttp.WithTimeout(exportTimeout))
 		if err != nil {
 			return t, fmt.Errorf("send metrics to the collector: %w", err)
@@ -155,6 +168,11 @@ func (o Options) Start(ctx context.Context, c Config) (t *Telemetry, err error) 
 	}
 	if err := t.observeHealth(provider.Meter(scope)); err != nil {
 		return t, err
+	}
+	if o.otlp != "" {
+		if err := observeSending(provider.Meter(scope), &traced, &logged); err != nil {
+			return t, err
+		}
 	}
 	if o.metricsListen != "" {
 		return t, t.serve(ctx, o.metricsListen, registry)
@@ -183,6 +201,13 @@ func (t *Telemetry) installTraces(to sdktrace.TracerProviderOption, about *resou
 	t.closers = append(t.closers, provider.Shutdown)
 	otel.SetTracerProvider(provider)
 	otel.SetTextMapPropagator(propagation.TraceContext{})
+}
+
+// installLog gives the log to the collector too, from now on and as this machine says it.
+func (t *Telemetry) installLog(here slog.Handler, to sdklog.Processor, about *resource.Resource) {
+	provider := sdklog.NewLoggerProvider(sdklog.WithProcessor(to), sdklog.WithResource(about))
+	t.closers = append(t.closers, provider.Shutdown)
+	t.Log = slog.New(both{here, otelslog.NewHandler(scope, otelslog.WithLoggerProvider(provider))})
 }
 
 // fromEnvironment fills in the flags that were not given.
@@ -253,6 +278,6 @@ func (t *Telemetry) Shutdown(ctx context.Context) {
 	}
 	t.closers = nil
 	if err != nil {
-		t.Log.Warn("telemetry was not sent to the end", "error", err.Error())
+		t.here.Warn("telemetry was not sent to the end", "error", err.Error())
 	}
 }

@@ -27,7 +27,7 @@ import (
 func record(t *testing.T, share float64) *tracetest.InMemoryExporter {
 	t.Helper()
 	kept := tracetest.NewInMemoryExporter()
-	tel := &Telemetry{Log: slog.New(slog.DiscardHandler)}
+	tel := &Telemetry{Log: slog.New(slog.DiscardHandler), here: slog.New(slog.DiscardHandler)}
 	tel.installTraces(sdktrace.WithSyncer(kept), resource.Empty(), share)
 	t.Cleanup(func() {
 		tel.Shutdown(context.Background())
