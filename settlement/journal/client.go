@@ -22,11 +22,11 @@ var (
 // maxConflicts bounds how often one call corrects the size a witness is believed to hold: others may submit at the same time.
 const maxConflicts = 3
 
-// cosignature asks one witness to cosign a head and gives the signature lines of its answer. The verdict says how final an error is.
-func (j *Journal) cosignature(w *remote, head proof.Head) (lines []byte, v verdict, err error) {
+// cosignature asks one witness to cosign a head, in a checkpoint that the log signed, and gives the signature lines of its answer. The verdict
+// says how final an error is.
+func (j *Journal) cosignature(w *remote, head proof.Head, checkpoint []byte) (lines []byte, v verdict, err error) {
 	ctx, cancel := context.WithTimeout(j.ctx, j.config.Timeout)
 	defer cancel()
-	checkpoint := j.config.Signer.Sign(head)
 	for range maxConflicts {
 		j.mu.Lock()
 		old := w.size

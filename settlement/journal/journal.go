@@ -70,7 +70,8 @@ type remote struct {
 // round collects cosignatures for one head.
 type round struct {
 	head       proof.Head
-	checkpoint []byte              // with the cosignatures so far
+	checkpoint []byte              // as the log signed it, which is what witnesses are sent
+	tally      *proof.Tally        // the cosignatures so far
 	asked      map[*remote]verdict // answers that are final for this head
 	enough     chan struct{}       // closed with a quorum, or when there cannot be one
 	closed     bool
@@ -155,14 +156,22 @@ func (j *Journal) Close() error {
 func (j *Journal) Sign(head proof.Head) ([]byte, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if err := j.follows(head); err != nil {
+		return nil, err
+	}
+	return j.config.Signer.Sign(head), nil
+}
+
+// follows makes a head the newest that may be signed. Called with mu held.
+func (j *Journal) follows(head proof.Head) error {
 	switch {
 	case head.Size < j.signed.Size:
-		return nil, fmt.Errorf("%w: asked to sign %d leaves after %d", ErrWentBack, head.Size, j.signed.Size)
+		return fmt.Errorf("%w: asked to sign %d leaves after %d", ErrWentBack, head.Size, j.signed.Size)
 	case head.Size == j.signed.Size && head.Size > 0 && head.Root != j.signed.Root:
-		return nil, fmt.Errorf("%w: asked to sign a second root for %d leaves", ErrForked, head.Size)
+		return fmt.Errorf("%w: asked to sign a second root for %d leaves", ErrForked, head.Size)
 	}
 	j.signed = head
-	return j.config.Signer.Sign(head), nil
+	return nil
 }
 
 // Cosign asks every witness to cosign the head and returns as soon as a quorum did. Witnesses that are slower go on in the
@@ -191,19 +200,23 @@ func (j *Journal) Cosign(ctx context.Context, head proof.Head) (*Cosigned, error
 	if r.final == nil {
 		return nil, j.why(r)
 	}
-	return &Cosigned{r.head, slices.Clone(r.checkpoint), r.final}, nil
+	return &Cosigned{r.head, slices.Clone(r.tally.Signed()), r.final}, nil
 }
 
 // begin makes a round for the head the current one, or continues it.
 func (j *Journal) begin(head proof.Head) (*round, error) {
-	signed, err := j.Sign(head)
-	if err != nil {
-		return nil, err
-	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if err := j.follows(head); err != nil {
+		return nil, err
+	}
 	if j.round == nil || j.round.head != head {
-		j.round = &round{head: head, checkpoint: signed, asked: map[*remote]verdict{}, enough: make(chan struct{})}
+		signed := j.config.Signer.Sign(head)
+		tally, err := j.config.Policy.Tally(signed) // which verifies it: a signature that was made wrongly must not leave this process
+		if err != nil {
+			return nil, fmt.Errorf("sign %d leaves: %w", head.Size, err)
+		}
+		j.round = &round{head: head, checkpoint: signed, tally: tally, asked: map[*remote]verdict{}, enough: make(chan struct{})}
 	} else if j.round.closed && j.round.final == nil { // it was hopeless: ask those who refused once more
 		j.round.closed, j.round.enough = false, make(chan struct{})
 		maps.DeleteFunc(j.round.asked, func(_ *remote, v verdict) bool { return v != cosigned })
@@ -333,10 +346,10 @@ func (j *Journal) Witnesses() []WitnessStatus {
 
 // settle ends a round that has its quorum, or cannot have one any more. Called with mu held.
 func (j *Journal) settle(r *round) {
-	f, err := j.config.Policy.Check(r.checkpoint, uint64(j.config.Now().Unix()))
+	f, err := r.tally.Final(uint64(j.config.Now().Unix()))
 	if err == nil {
 		r.final = f
-		j.keep(Cosigned{r.head, r.checkpoint, f})
+		j.keep(Cosigned{r.head, r.tally.Signed(), f})
 	}
 	against := 0
 	for _, v := range r.asked {
@@ -363,10 +376,6 @@ func (j *Journal) why(r *round) error {
 			fork++
 		}
 	}
-	have := 0
-	if f, err := j.config.Policy.Inspect(r.checkpoint); err == nil {
-		have = len(f.Cosignatures)
-	}
 	faulty := j.config.Policy.Config().Faulty
 	switch {
 	case fork > faulty:
@@ -374,7 +383,7 @@ func (j *Journal) why(r *round) error {
 	case behind > faulty:
 		return fmt.Errorf("%w: %d witnesses hold more than these %d leaves", ErrBehindWitnesses, behind, r.head.Size)
 	}
-	err := fmt.Errorf("%w: %d of %d witnesses for %d leaves", proof.ErrQuorum, have, j.config.Policy.Quorum(), r.head.Size)
+	err := fmt.Errorf("%w: %d of %d witnesses for %d leaves", proof.ErrQuorum, r.tally.Len(), j.config.Policy.Quorum(), r.head.Size)
 	for _, w := range j.witnesses {
 		if r.asked[w] != cosigned && w.err != nil {
 			err = fmt.Errorf("%w; %s: %w", err, w.Name, w.err)
@@ -417,17 +426,11 @@ func (j *Journal) ask(w *remote) {
 
 // askOnce asks a witness for one round and records the answer. It reports false when asking again later may help.
 func (j *Journal) askOnce(w *remote, r *round) bool {
-	lines, v, err := j.cosignature(w, r.head)
+	lines, v, err := j.cosignature(w, r.head, r.checkpoint)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err == nil {
-		var with []byte
-		var added []string
-		with, added, err = j.config.Policy.AddCosignatures(r.checkpoint, lines)
-		switch {
-		case err == nil && slices.Contains(added, w.Name):
-			r.checkpoint = with
-		case err == nil && r.asked[w] == 0:
+		if _, err = r.tally.Add(lines); err == nil && !r.tally.Has(w.Name) {
 			err = errNoCosignature
 		}
 	}

@@ -241,6 +241,64 @@ func TestRestoreFromAnOldBackupIsRefused(t *testing.T) {
 	})
 }
 
+// A signature is verified once: where it comes in. That is an answer of a witness, a checkpoint of another node, and one kept before a start.
+func TestCosignatureThatDoesNotHoldIsRefusedWhereverItComesIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		head := r.at(t, 5)
+		good, err := r.Cosign(t.Context(), head)
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		good = r.Latest()
+		lines := bytes.SplitAfter(bytes.TrimPrefix(good.Checkpoint, r.config.Signer.Sign(head)), []byte("\n"))
+		if len(lines) != len(names)+1 { // the last is empty
+			t.Fatalf("%d cosignatures", len(lines)-1)
+		}
+		answer := func(lines ...[]byte) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(bytes.Join(lines, nil)) })
+		}
+		// A witness that answers with its cosignature of the head before, and one that answers with another's.
+		next := r.at(t, 6)
+		r.net.set("w1.example", answer(lines...))
+		r.net.set("w2.example", nil)
+		r.net.set("w3.example", witness(t, "w3.example", r.shelves["w3.example"]).Handler())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := r.Cosign(ctx, next); !errors.Is(err, proof.ErrQuorum) || !strings.Contains(err.Error(), "1 of 2") {
+			t.Errorf("cosignatures of another head: %v", err)
+		}
+		if got := r.Witnesses()[0].LastError; !strings.Contains(got, "no cosignature of this witness") {
+			t.Errorf("its answer: %q", got)
+		}
+		// A checkpoint of another node, and one kept before a start.
+		bad := bytes.Clone(good.Checkpoint)
+		bad[len(bad)-40] ^= 'A' ^ 'B'
+		if err := r.Adopt(bad); !errors.Is(err, proof.ErrCosignature) {
+			t.Errorf("adopted: %v", err)
+		}
+		if got := r.Latest(); got.Size != 5 || !bytes.Equal(got.Checkpoint, good.Checkpoint) {
+			t.Errorf("latest %+v", got)
+		}
+		r.close(t)
+		for name, saved := range map[string][]byte{"with a bad cosignature": bad, "good": good.Checkpoint} {
+			c := r.config
+			c.Saved, c.Signed = saved, head
+			j, err := New(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if have := j.Latest() != nil; have != (name == "good") {
+				t.Errorf("kept before the start, %s: known %t", name, have)
+			}
+			if err := j.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
 // One witness alone cannot stop a ledger by claiming a larger tree.
 func TestOneLyingWitnessDoesNotStopTheLedger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -69,41 +69,15 @@ func cosignedAt(s note.Signature) (uint64, error) {
 	return binary.BigEndian.Uint64(raw[4:]), nil
 }
 
-// AddCosignatures appends, to a checkpoint signed by the log, those signature lines that a witness of the policy made for it. It
-// ignores unknown keys, keys that are there already and lines that do not verify, so that one broken witness spoils nothing, and
-// tells which witnesses are new.
+// AddCosignatures appends, to a checkpoint signed by the log, those signature lines that a witness of the policy made for it, and tells which
+// witnesses are new. Whoever adds more than once to one checkpoint uses a Tally.
 func (p *Policy) AddCosignatures(signed []byte, lines []byte) ([]byte, []string, error) {
-	if len(lines) > MaxCheckpoint {
-		return signed, nil, fmt.Errorf("%w: %d bytes of signatures", ErrCosignature, len(lines))
-	}
-	_, have, err := open(p.origin, signed, p.log, p.verifiers)
+	t, err := p.Tally(signed)
 	if err != nil {
 		return signed, nil, err
 	}
-	known := map[string]bool{}
-	for _, s := range have {
-		known[s.Name] = true
-	}
-	text, _, err := noteText(signed)
-	if err != nil {
-		return signed, nil, err
-	}
-	var added []string
-	for line := range strings.Lines(string(lines)) {
-		name, raw, ok := parseSignatureLine(line)
-		if !ok || known[name] {
-			continue
-		}
-		for _, v := range p.verifiers {
-			if v.Name() != name || binary.BigEndian.Uint32(raw) != v.KeyHash() || !v.Verify([]byte(text), raw[4:]) {
-				continue
-			}
-			signed = append(signed[:len(signed):len(signed)], line...)
-			known[name] = true
-			added = append(added, name)
-		}
-	}
-	return signed, added, nil
+	added, err := t.Add(lines)
+	return t.Signed(), added, err
 }
 
 // parseSignatureLine reads a signature line in its one form: "— name base64" and a line end.

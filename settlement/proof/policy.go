@@ -134,31 +134,20 @@ func (f *Final) Validating() int {
 // from above; 0 means there is no clock to ask, as when a receipt is checked years later. A cosignature from further ahead than
 // MaxSkewSeconds does not count. Unknown keys are ignored, and one key counts once however often it signed.
 func (p *Policy) Check(signed []byte, nowUnixSeconds uint64) (*Final, error) {
-	f, ahead, err := p.inspect(signed, nowUnixSeconds)
+	f, err := p.Inspect(signed)
 	if err != nil {
 		return nil, err
 	}
-	if n := len(f.Cosignatures); n < p.quorum {
-		if ahead > 0 {
-			return nil, fmt.Errorf("%w: %w: %d of %d witnesses, %d more from the future", ErrQuorum, ErrFuture, n, p.quorum, ahead)
-		}
-		return nil, fmt.Errorf("%w: %d of %d witnesses", ErrQuorum, n, p.quorum)
-	}
-	return f, nil
+	return p.count(f.Checkpoint, f.Cosignatures, nowUnixSeconds)
 }
 
 // Inspect verifies every signature as Check does and tells who cosigned, without asking for a quorum.
 func (p *Policy) Inspect(signed []byte) (*Final, error) {
-	f, _, err := p.inspect(signed, 0)
-	return f, err
-}
-
-func (p *Policy) inspect(signed []byte, now uint64) (f *Final, ahead int, err error) {
 	c, sigs, err := open(p.origin, signed, p.log, p.verifiers)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	f = &Final{Checkpoint: c}
+	f := &Final{Checkpoint: c}
 	seen := map[string]bool{}
 	for _, s := range sigs {
 		if seen[s.Name] { // names are unique in a policy, so a name is a key
@@ -167,13 +156,28 @@ func (p *Policy) inspect(signed []byte, now uint64) (f *Final, ahead int, err er
 		seen[s.Name] = true
 		at, err := cosignedAt(s)
 		if err != nil {
-			return nil, 0, err
-		}
-		if now != 0 && at > now+MaxSkewSeconds {
-			ahead++
-			continue
+			return nil, err
 		}
 		f.Cosignatures = append(f.Cosignatures, Cosignature{s.Name, at, p.validating[s.Name]})
 	}
-	return f, ahead, nil
+	return f, nil
+}
+
+// count asks for a quorum of verified cosignatures that do not lie in the future.
+func (p *Policy) count(c Checkpoint, cosignatures []Cosignature, now uint64) (*Final, error) {
+	f, ahead := &Final{Checkpoint: c}, 0
+	for _, s := range cosignatures {
+		if now != 0 && s.UnixSeconds > now+MaxSkewSeconds {
+			ahead++
+			continue
+		}
+		f.Cosignatures = append(f.Cosignatures, s)
+	}
+	if n := len(f.Cosignatures); n < p.quorum {
+		if ahead > 0 {
+			return nil, fmt.Errorf("%w: %w: %d of %d witnesses, %d more from the future", ErrQuorum, ErrFuture, n, p.quorum, ahead)
+		}
+		return nil, fmt.Errorf("%w: %d of %d witnesses", ErrQuorum, n, p.quorum)
+	}
+	return f, nil
 }
