@@ -193,15 +193,16 @@ func (m *Importer) Add(b *Bundle, expiryMillis uint64) error {
 	}
 	c := m.relay.logs[m.own].corridor(b.Of)
 	switch {
-	case slices.Contains(c.sizes, head.Size):
+	case c.saw(head.Size):
 	case head.Size < c.size:
 		return Refuse(BundleInvalid, "it shows %d leaves, the ledger observed %d and not that many: export again", head.Size, c.size)
 	case b.Since != c.size:
 		return Refuse(BundleInvalid, "its consistency begins at %d leaves, the ledger observed %d", b.Since, c.size)
 	default:
-		m.out = append(m.out, &entry.Observe{Header: entry.Header{Ledger: m.own, ExpiryMillis: expiryMillis}, Peer: b.Of, Size: head.Size, Root: head.Root,
-			Rotations: b.Rotations, Checkpoint: b.Checkpoint, Consistency: b.Consistency, State: b.State, StatePath: b.StatePath})
-		c.observed(head.Size)
+		e := &entry.Observe{Header: entry.Header{Ledger: m.own, ExpiryMillis: expiryMillis}, Peer: b.Of, Size: head.Size, Root: head.Root,
+			Rotations: b.Rotations, Checkpoint: b.Checkpoint, Consistency: b.Consistency, State: b.State, StatePath: b.StatePath}
+		m.out = append(m.out, e)
+		c.observed(e)
 	}
 	for _, e := range b.Entries {
 		if err := m.relay.Show(b.Of, e.Index, e.Leaf); err != nil {

@@ -54,6 +54,8 @@ const (
 	EntryGap           Code = "entry_gap"
 	BundleInvalid      Code = "bundle_invalid"
 	BundleOther        Code = "bundle_of_another_ledger"
+	LogMismatch        Code = "log_mismatch"
+	BeforeWindow       Code = "before_window"
 )
 
 // Meaning is one row of the table of refusals.
@@ -107,6 +109,8 @@ var meanings = []Meaning{
 	{EntryGap, "the entry is not the next one of its log"},
 	{BundleInvalid, "the bundle is damaged, or an entry in it is not in the log that its checkpoint speaks of"},
 	{BundleOther, "the bundle is of another ledger, or was made for another one"},
+	{LogMismatch, "the log signed another root than its entries give"},
+	{BeforeWindow, "a relayer's copy of a log does not reach back that far"},
 }
 
 // Codes lists every refusal of the bridge with its meaning.

@@ -1,10 +1,13 @@
 package bridge
 
 import (
+	"cmp"
+	"crypto/ed25519"
 	"maps"
 	"slices"
 
 	"github.com/comity-ledger/comity/settlement/entry"
+	"github.com/comity-ledger/comity/settlement/proof"
 	"github.com/comity-ledger/comity/zk"
 )
 
@@ -13,7 +16,8 @@ import (
 // one was quicker with is refused to the other by name (B6.1). It trusts the entries that it is given; were they false, its proposals would be
 // refused by the ledgers.
 type Relay struct {
-	logs map[entry.GenesisHash]*relayLog
+	logs  map[entry.GenesisHash]*relayLog
+	forks map[entry.GenesisHash]*proof.Evidence // of logs that said two things
 }
 
 type relayLog struct {
@@ -31,6 +35,7 @@ type relayLog struct {
 type relayHold struct {
 	id      entry.HoldID
 	index   uint64 // of the leaf that placed it
+	leaf    []byte
 	payee   zk.Commitment
 	back    zk.Commitment
 	here    *entry.DecidedHere
@@ -40,6 +45,7 @@ type relayHold struct {
 
 type relayDecision struct {
 	index   uint64 // of the leaf that decides
+	leaf    []byte
 	outcome entry.Outcome
 	named   []entry.Named
 	hold    *relayHold
@@ -53,16 +59,26 @@ type relayOverride struct {
 type relayCorridor struct {
 	known      bool
 	frozen     bool
-	size       uint64   // last observed
-	sizes      []uint64 // the last observations, oldest first
-	observedAt uint64   // own ledger time
-	stale      uint64   // terms, milliseconds
+	size       uint64      // last observed
+	seen       []statement // the last observations, oldest first
+	observedAt uint64      // own ledger time
+	stale      uint64      // terms, milliseconds
+	terms      *entry.CorridorTerms
+	keys       []ed25519.PublicKey // the peer's log keys: that of the terms, and those it was rotated to
+	accused    bool                // evidence was logged since the terms named this key
+}
+
+// statement is a head of a peer's log as a ledger observed it.
+type statement struct {
+	proof.Head
+	signed []byte
+	looked bool // compared with the log itself
 }
 
 // NewRelay makes a relay for some ledgers. from gives the first entry that will be read of each: 0, or a point before which no hold of another
 // ledger's business is open.
 func NewRelay(from map[entry.GenesisHash]uint64) *Relay {
-	r := &Relay{logs: map[entry.GenesisHash]*relayLog{}}
+	r := &Relay{logs: map[entry.GenesisHash]*relayLog{}, forks: map[entry.GenesisHash]*proof.Evidence{}}
 	for l, next := range from {
 		r.logs[l] = &relayLog{next: next, holds: map[entry.HoldID]*relayHold{}, decisions: map[entry.HoldID]*relayDecision{},
 			following: map[entry.Named]map[entry.HoldID]*relayHold{}, corridors: map[entry.GenesisHash]*relayCorridor{}, overrides: map[entry.HoldID]*relayOverride{}}
@@ -115,19 +131,19 @@ func (r *Relay) Show(ledger entry.GenesisHash, index uint64, leaf []byte) error 
 		}
 		l.seen = nil
 	case *entry.Transaction:
-		l.place(e, index)
+		l.place(e, index, leaf)
 	case *entry.Resolve:
-		l.settle(e.Hold, index, e.Outcome, e.Named)
+		l.settle(e.Hold, index, leaf, e.Outcome, e.Named)
 	case *entry.Override:
 		if h := l.holds[e.Hold]; h != nil && h.there != nil {
 			l.overrides[e.Hold] = &relayOverride{h, e.Outcome}
 		}
-		l.settle(e.Hold, index, e.Outcome, nil)
+		l.settle(e.Hold, index, leaf, e.Outcome, nil)
 	case *entry.Corridor:
 		c := l.corridor(e.Peer)
 		switch e.Action {
 		case entry.CorridorSets:
-			c.known, c.stale = true, e.Terms.StaleMillis
+			c.set(e.Terms)
 		case entry.CorridorFreezes:
 			c.frozen = true
 		case entry.CorridorThaws:
@@ -135,14 +151,16 @@ func (r *Relay) Show(ledger entry.GenesisHash, index uint64, leaf []byte) error 
 		}
 	case *entry.Evidence:
 		if e.Type != entry.EvidenceLate {
-			l.corridor(e.Peer).frozen = true
+			c := l.corridor(e.Peer)
+			c.frozen, c.accused = true, true
 		} else if p, err := entry.ParsePeerProof(e.Data); err == nil {
 			l.claimed(e.Peer, p.Leaf)
 		}
 	case *entry.Observe:
 		if c := l.corridor(e.Peer); e.Size > c.size {
-			c.observed(e.Size)
+			c.observed(e)
 			l.seen = append(l.seen, c)
+			r.compare(ledger, e.Peer)
 		}
 	}
 	return nil
@@ -160,14 +178,36 @@ func (l *relayLog) corridor(peer entry.GenesisHash) *relayCorridor {
 // ringSize is how many observations a ledger keeps of a peer.
 const ringSize = 256
 
-func (c *relayCorridor) observed(size uint64) {
-	c.size = size
-	if c.sizes = append(c.sizes, size); len(c.sizes) > ringSize {
-		c.sizes = slices.Clone(c.sizes[1:])
+func (c *relayCorridor) observed(e *entry.Observe) {
+	for i := range e.Rotations {
+		c.keys = append(c.keys, e.Rotations[i].Key.Public())
+	}
+	c.size = e.Size
+	if c.seen = append(c.seen, statement{Head: proof.Head{Size: e.Size, Root: e.Root}, signed: e.Checkpoint}); len(c.seen) > ringSize {
+		c.seen = slices.Clone(c.seen[1:])
 	}
 }
 
-func (l *relayLog) place(tx *entry.Transaction, index uint64) {
+// saw tells whether one of the last observations had a size.
+func (c *relayCorridor) saw(size uint64) bool { return c.at(size) != nil }
+
+func (c *relayCorridor) at(size uint64) *statement {
+	i, found := slices.BinarySearchFunc(c.seen, size, func(s statement, size uint64) int { return cmp.Compare(s.Size, size) })
+	if !found {
+		return nil
+	}
+	return &c.seen[i]
+}
+
+// set takes new terms. Another origin or key begins the chain of keys anew (settlement L9.3).
+func (c *relayCorridor) set(t *entry.CorridorTerms) {
+	if n := len(c.keys); n == 0 || c.terms == nil || c.terms.Origin != t.Origin || !t.LogKey.Public().Equal(c.keys[n-1]) {
+		c.keys, c.accused = []ed25519.PublicKey{t.LogKey.Public()}, false
+	}
+	c.known, c.stale, c.terms = true, t.StaleMillis, t
+}
+
+func (l *relayLog) place(tx *entry.Transaction, index uint64, leaf []byte) {
 	for i := range tx.Legs {
 		leg := &tx.Legs[i]
 		if leg.Circuit != zk.Hold || leg.Condition.Type == entry.ConditionAttested {
@@ -177,7 +217,7 @@ func (l *relayLog) place(tx *entry.Transaction, index uint64) {
 		if err != nil {
 			continue // an entry that decodes has conditions that do
 		}
-		h := &relayHold{id: entry.HoldID{Tx: tx.ID(), Leg: uint8(i)}, index: index, payee: leg.Commitments[0], back: leg.ReturnCommitment}
+		h := &relayHold{id: entry.HoldID{Tx: tx.ID(), Leg: uint8(i)}, index: index, leaf: leaf, payee: leg.Commitments[0], back: leg.ReturnCommitment}
 		if l.holds[h.id] != nil || l.decisions[h.id] != nil {
 			continue // shown twice
 		}
@@ -196,7 +236,7 @@ func (l *relayLog) place(tx *entry.Transaction, index uint64) {
 	}
 }
 
-func (l *relayLog) settle(id entry.HoldID, index uint64, outcome entry.Outcome, named []entry.Named) {
+func (l *relayLog) settle(id entry.HoldID, index uint64, leaf []byte, outcome entry.Outcome, named []entry.Named) {
 	h := l.holds[id]
 	if h == nil {
 		return // an attested hold, or one from before the first entry that was read
@@ -204,7 +244,7 @@ func (l *relayLog) settle(id entry.HoldID, index uint64, outcome entry.Outcome, 
 	delete(l.holds, id)
 	h.settled = true
 	if h.here != nil {
-		l.decisions[id] = &relayDecision{index, outcome, named, h}
+		l.decisions[id] = &relayDecision{index, leaf, outcome, named, h}
 	}
 }
 

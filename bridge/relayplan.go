@@ -14,6 +14,7 @@ import (
 type PeerLeaf struct {
 	Ledger      entry.GenesisHash
 	Index, Size uint64
+	Leaf        []byte
 }
 
 // Resolve is a resolution that its ledger would accept.
@@ -51,11 +52,12 @@ func (c *Claim) Entry(expiryMillis uint64, p *entry.PeerProof) *entry.Evidence {
 	return &entry.Evidence{Header: entry.Header{Ledger: c.On, ExpiryMillis: expiryMillis}, Peer: c.Leaf.Ledger, Type: entry.EvidenceLate, Data: p.Marshal()}
 }
 
-// Plan is what a relayer may do now. All of it may be done at once: nothing in Resolves and Claims needs anything in Observes.
+// Plan is what a relayer may do now. All of it may be done at once: nothing else in it needs anything in Observes.
 type Plan struct {
-	Observes []Observe
-	Resolves []Resolve
-	Claims   []Claim
+	Observes    []Observe
+	Resolves    []Resolve
+	Claims      []Claim
+	Accusations []Accusation
 }
 
 // Options steer a plan.
@@ -106,7 +108,10 @@ func (r *Relay) Plan(o Options) Plan {
 	slices.SortFunc(out.Claims, func(a, b Claim) int {
 		return cmp.Or(bytes.Compare(a.On[:], b.On[:]), bytes.Compare(a.Leaf.Ledger[:], b.Leaf.Ledger[:]), cmp.Compare(a.Leaf.Index, b.Leaf.Index))
 	})
-	out.Claims = slices.Compact(out.Claims)
+	out.Claims = slices.CompactFunc(out.Claims, func(a, b Claim) bool {
+		return a.On == b.On && a.Leaf.Ledger == b.Leaf.Ledger && a.Leaf.Index == b.Leaf.Index
+	})
+	out.Accusations = r.accuse()
 	return out
 }
 
@@ -132,13 +137,13 @@ func (p *planner) ask(on, peer entry.GenesisHash, size uint64) {
 }
 
 // proves tells whether a leaf of the peer lies under an observed size, and asks for an observation otherwise.
-func (p *planner) proves(on, peer entry.GenesisHash, index uint64) (PeerLeaf, bool) {
+func (p *planner) proves(on, peer entry.GenesisHash, index uint64, leaf []byte) (PeerLeaf, bool) {
 	c := p.relay.logs[on].corridors[peer]
 	if c == nil || c.size <= index {
 		p.want(on, peer, index+1)
 		return PeerLeaf{}, false
 	}
-	return PeerLeaf{peer, index, c.size}, true
+	return PeerLeaf{peer, index, c.size, leaf}, true
 }
 
 // decider plans for a deciding hold: voided once its expiry has come, posted once every follower is logged and observed. Until a follower is
@@ -159,7 +164,7 @@ func (p *planner) decider(name entry.GenesisHash, l *relayLog, h *relayHold, now
 		case placed.settled, c == nil, !c.known, c.frozen: // settled without us: by an override. A frozen corridor never posts
 			ready = false
 		default:
-			leaf, ok := p.proves(name, f.Ledger, placed.index)
+			leaf, ok := p.proves(name, f.Ledger, placed.index, placed.leaf)
 			ready = ready && ok
 			out.Named = append(out.Named, entry.Named{Ledger: f.Ledger, Hold: placed.id})
 			out.Peers = append(out.Peers, leaf)
@@ -195,7 +200,7 @@ func (p *planner) follower(name entry.GenesisHash, l *relayLog, h *relayHold) {
 	if c := l.corridors[h.there.Ledger]; d == nil || c == nil || !c.known || c.frozen {
 		return
 	}
-	leaf, ok := p.proves(name, h.there.Ledger, d.index)
+	leaf, ok := p.proves(name, h.there.Ledger, d.index, d.leaf)
 	if !ok {
 		return
 	}
@@ -226,7 +231,7 @@ func (p *planner) late(name entry.GenesisHash, id entry.HoldID, o *relayOverride
 		return
 	}
 	if c := p.relay.logs[name].corridors[peer]; c != nil && c.size > d.index {
-		p.claims = append(p.claims, Claim{name, PeerLeaf{peer, d.index, c.size}})
+		p.claims = append(p.claims, Claim{name, PeerLeaf{peer, d.index, c.size, d.leaf}})
 	} else {
 		p.ask(name, peer, d.index+1)
 	}

@@ -134,6 +134,8 @@ func (l *toyLedger) submit(e entry.Entry) error {
 		}
 	case *entry.Override:
 		err = l.decide(e.Hold, e.Outcome, nil)
+	case *entry.Evidence:
+		err = l.evidence(e)
 	}
 	if err != nil {
 		return err
@@ -226,6 +228,40 @@ func (l *toyLedger) observe(e *entry.Observe) error {
 	}
 	l.heads[e.Peer][c.Size], l.last[e.Peer] = c.Root, c.Size
 	return nil
+}
+
+// evidence judges that of a fork; a late decision is taken as it is.
+func (l *toyLedger) evidence(e *entry.Evidence) error {
+	if e.Type != entry.EvidenceFork {
+		return nil
+	}
+	if l.frozen[e.Peer] {
+		return entry.Refuse(entry.CorridorFrozen, "")
+	}
+	peer := l.world.ledger(e.Peer)
+	fork, err := proof.ParseEvidence(e.Data)
+	if err == nil {
+		err = fork.Verify(peer.origin, peer.key.Public().(ed25519.PublicKey))
+	}
+	if err != nil {
+		return entry.Refuse(entry.EvidenceInvalid, "%v", err)
+	}
+	l.frozen[e.Peer] = true
+	return nil
+}
+
+// fork is another history of the ledger, from a size on.
+func (l *toyLedger) fork(size uint64) *toyLedger {
+	other := *l
+	other.leaves, other.hashes = nil, nil
+	for _, leaf := range l.leaves[:size] {
+		other.append(leaf)
+	}
+	other.time++
+	for other.size() <= l.size() {
+		other.state()
+	}
+	return &other
 }
 
 func (l *toyLedger) resolve(e *entry.Resolve) error {
