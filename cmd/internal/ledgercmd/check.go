@@ -190,8 +190,12 @@ Exit code 5 means that the log does not hold; the message names the first entry 
 		if want != nil && g.Hash() != *want {
 			return cli.Exit(cli.Unverified, fmt.Errorf("other_ledger: the log is of ledger %s, not %s", g.Hash(), want))
 		}
+		verifier, err := circuits.Verifier(g, 0)
+		if err != nil {
+			return err
+		}
 		bar := cli.NewProgress(cmd, "verify", int(final.Size))
-		out, state, err := verifyLog(cmd.Context(), g, final, blocks, segments, bar.Set)
+		out, state, err := verifyLog(cmd.Context(), g, final, blocks, segments, verifier, bar.Set)
 		bar.Done()
 		if err != nil {
 			return err
@@ -212,70 +216,86 @@ Exit code 5 means that the log does not hold; the message names the first entry 
 	return cmd
 }
 
-// verifyLog replays a log with every proof checked, and compares its root with the checkpoint's where the checkpoint ends.
-func verifyLog(ctx context.Context, g *entry.Genesis, final *proof.Final, blocks iter.Seq2[*settlement.Block, error], segments bool, progress func(done, total int)) (*verdict, *entry.State, error) {
-	inner, err := circuits.Verifier(g, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	counted := &counter{inner: inner}
-	var r *replay.Replayer
+// verifyLog replays a log with every proof checked, those of many blocks in one batch, and compares its root with the checkpoint's where the
+// checkpoint ends. Whatever else is wrong ends the log there, so that an earlier entry that does not hold is the one that is named.
+func verifyLog(ctx context.Context, g *entry.Genesis, final *proof.Final, blocks iter.Seq2[*settlement.Block, error], segments bool, verifier settlement.Verifier,
+	progress func(done, total int)) (*verdict, *entry.State, error) {
+	counted := &counter{inner: verifier}
+	passed := &passage{Index: replay.NewMemory()}
 	out := &verdict{Genesis: g.Hash().String(), Name: g.Name}
-	covered := false
-	var state *entry.State // where the checkpoint ends
 	for _, c := range final.Cosignatures {
 		out.Cosigned = append(out.Cosigned, c.Witness)
 	}
-	for block, err := range blocks {
-		if err != nil {
+	covered := false
+	var ended error // why the log was not read to its end
+	log := func(yield func(*settlement.Block, error) bool) {
+		for block, err := range blocks {
+			// Segments are no part of the log; entries hold their hashes, which replay does not look behind.
+			if err == nil && segments {
+				var n uint64
+				if n, err = checkSegments(block); err != nil {
+					err = cli.Exit(cli.Unverified, err)
+				}
+				out.Segments += n
+			}
 			if errors.Is(err, logdir.ErrDamaged) {
-				return nil, nil, cli.Exit(cli.Unverified, err)
+				err = cli.Exit(cli.Unverified, err)
 			}
-			return nil, nil, err
-		}
-		if err := ctx.Err(); err != nil {
-			return nil, nil, err
-		}
-		// Segments are no part of the log; entries hold their hashes, which replay does not look behind.
-		if segments {
-			n, err := checkSegments(block)
-			if err != nil {
-				return nil, nil, cli.Exit(cli.Unverified, err)
+			if ended = err; err != nil {
+				return
 			}
-			out.Segments += n
-		}
-		bare := &settlement.Block{Height: block.Height, Time: block.Time, FirstIndex: block.FirstIndex, Entries: block.Entries}
-		if r == nil {
-			r, err = replay.New(bare, replay.Config{Verifier: counted, Genesis: g.Hash()})
-		} else {
-			err = r.Apply(bare)
-		}
-		var broken *replay.Error
-		if errors.As(err, &broken) {
-			return nil, nil, cli.Exit(cli.Unverified, err)
-		}
-		if err != nil {
-			return nil, nil, err
-		}
-		if covered {
-			out.NewerBlocks++
-		} else {
-			state = r.State().Entry()
-			out.Entries, out.Blocks, out.Supply = r.State().LogSize(), block.Height+1, supplyOf(g, state)
-		}
-		if r.State().LogSize() == final.Size {
-			if proof.Hash(r.State().LogRoot()) != final.Root {
-				return nil, nil, cli.Unverifiedf("root_mismatch: the entries do not hash to the root that the witnesses cosigned")
+			if !yield(&settlement.Block{Height: block.Height, Time: block.Time, FirstIndex: block.FirstIndex, Entries: block.Entries}, nil) {
+				return
 			}
-			covered = true
+			// The block has passed all rules, its proofs perhaps not yet.
+			if covered {
+				out.NewerBlocks++
+				continue
+			}
+			out.Entries, out.Blocks, passed.claimed = passed.size, block.Height+1, block.Entries[len(block.Entries)-1]
+			if passed.size == final.Size {
+				if proof.Hash(passed.root) != final.Root {
+					ended = cli.Unverifiedf("root_mismatch: the entries do not hash to the root that the witnesses cosigned")
+					return
+				}
+				covered = true
+			}
 		}
-		progress(int(min(r.State().LogSize(), final.Size)), int(final.Size))
 	}
-	if !covered {
+	_, err := replay.All(ctx, log, replay.Config{Verifier: counted, Index: passed, Genesis: g.Hash()}, func(_, entries uint64) {
+		progress(int(min(entries, final.Size)), int(final.Size))
+	})
+	var broken *replay.Error
+	switch {
+	case errors.As(err, &broken):
+		return nil, nil, cli.Exit(cli.Unverified, err)
+	case ended != nil:
+		return nil, nil, ended
+	case err != nil:
+		return nil, nil, err
+	case !covered:
 		return nil, nil, cli.Unverifiedf("root_mismatch: no block ends at entry %d, where the cosigned checkpoint ends", final.Size)
 	}
-	out.Proofs, out.Root = counted.proofs, final.Root.String()
+	state, err := entry.DecodeState(passed.claimed)
+	if err != nil {
+		return nil, nil, err
+	}
+	out.Proofs, out.Root, out.Supply = counted.proofs, final.Root.String(), supplyOf(g, state)
 	return out, state, nil
+}
+
+// passage is a replay's index that says how far the log has passed.
+type passage struct {
+	replay.Index
+	size    uint64
+	root    [32]byte
+	claimed []byte // the state entry where the checkpoint ends, or of the newest block before that
+}
+
+// Add takes in a block that was rechecked.
+func (p *passage) Add(block *settlement.Block) error {
+	p.size, p.root = block.Size(), block.Root
+	return p.Index.Add(block)
 }
 
 // counter counts the proofs that pass through a verifier.

@@ -21,6 +21,9 @@ import (
 
 func TestMain(m *testing.M) {
 	keyfile.WorkFactor = 8
+	if version := os.Getenv(envVersion); version != "" {
+		os.Exit(program(version))
+	}
 	os.Exit(pgtest.Main(m))
 }
 
@@ -52,6 +55,8 @@ func refused(t *testing.T, want cli.Code, name string, args ...string) {
 	}
 }
 
+const passphrase = "correct horse battery staple"
+
 // place is a folder with a passphrase file, keys and a configuration.
 type place struct {
 	dir       string
@@ -63,7 +68,7 @@ type place struct {
 func newPlace(t *testing.T) *place {
 	t.Helper()
 	p := &place{dir: t.TempDir()}
-	write(t, p.path("passphrase"), "correct horse battery staple\n")
+	write(t, p.path("passphrase"), passphrase+"\n")
 	t.Setenv(cli.PassphraseEnv, p.path("passphrase"))
 	var err error
 	if p.oversight, err = zk.NewScalar(rand.Reader); err != nil {
