@@ -3,14 +3,11 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"encoding/gob"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 
+	"github.com/comity-ledger/comity/bench/dataset"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/zk"
 	"github.com/comity-ledger/comity/zk/keys"
@@ -46,7 +43,7 @@ type premade struct {
 }
 
 // errVersion refuses a file of another version of this program.
-var errVersion = errors.New("data set was made by another version")
+var errVersion = dataset.ErrVersion
 
 // spec says how many of what to make.
 type spec struct {
@@ -347,40 +344,14 @@ func (p *prefix) seal(m *maker, w *zk.LegWitness) (entry.Leg, []byte, error) {
 	}, segment, nil
 }
 
-// save writes a data set under a temporary name and renames it.
-func (s *set) save(path string) (err error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".tmp*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = f.Close()
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if err := gob.NewEncoder(f).Encode(s); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
-}
+// save keeps a data set in a file.
+func (s *set) save(path string) error { return dataset.Keep(path, s) }
 
 // load reads a data set. What it was made for must be what this binary founds from the same seed, or the circuits have changed since.
 func load(path string) (*set, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
 	s := new(set)
-	if err := gob.NewDecoder(f).Decode(s); err != nil {
-		return nil, fmt.Errorf("read the data set: %w", err)
+	if err := dataset.Recall(path, s); err != nil {
+		return nil, err
 	}
 	if s.Version != version || len(s.Prefix) != s.Ledgers || len(s.NoteRoot) != s.Ledgers {
 		return nil, errVersion

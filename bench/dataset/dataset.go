@@ -12,12 +12,9 @@ package dataset
 import (
 	"context"
 	"crypto/rand"
-	"encoding/gob"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/zk"
@@ -497,37 +494,14 @@ func (m *maker) random(id zk.CircuitID) (*entry.Transaction, []byte, error) {
 	return &entry.Transaction{Type: entry.KindTransfer, Header: m.header(), Legs: []entry.Leg{leg}}, segment, nil
 }
 
-// Save writes a data set under a temporary name and renames it.
-func (s *Set) Save(path string) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".tmp*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = f.Close()
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if err := gob.NewEncoder(f).Encode(s); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
-}
+// Save keeps a data set in a file.
+func (s *Set) Save(path string) error { return Keep(path, s) }
 
 // Load reads a data set, and checks that its ledger is one that this binary can run.
 func Load(path string) (*Set, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
 	s := new(Set)
-	if err := gob.NewDecoder(f).Decode(s); err != nil {
-		return nil, fmt.Errorf("read the data set: %w", err)
+	if err := Recall(path, s); err != nil {
+		return nil, err
 	}
 	if s.Version != version {
 		return nil, ErrVersion

@@ -206,3 +206,25 @@ func (c *chain) mustSettle(ctx context.Context, item Item) (*settlement.Block, e
 	}
 	return block, nil
 }
+
+// Blocks returns the ledger of a data set as far as its prefix goes, each entry in a block of its own, and the state after it. Every item can be
+// settled on it as it is: it is anchored at the last of these blocks. Proofs of the prefix are checked.
+func (s *Set) Blocks(ctx context.Context) ([]*settlement.Block, *settlement.State, error) {
+	g, err := entry.DecodeGenesis(s.Genesis)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := newChain(g)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, item := range s.Prefix {
+		if _, err := c.mustSettle(ctx, item); err != nil {
+			return nil, nil, err
+		}
+	}
+	if c.state.Anchor().NoteRoot != s.NoteRoot {
+		return nil, nil, errors.New("the note tree after the prefix is not the data set's")
+	}
+	return c.blocks, c.state, nil
+}

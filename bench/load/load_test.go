@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/comity-ledger/comity/bench/dataset"
+	"github.com/comity-ledger/comity/bench/rig"
 	"github.com/comity-ledger/comity/settlement/entry"
 )
 
@@ -36,7 +37,7 @@ func TestLoadRunsEndToEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	witness, stop, err := serveWitness(set, filepath.Join(dir, "witness"))
+	witness, stop, err := rig.Witness(set, filepath.Join(dir, "witness"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +68,7 @@ func TestLoadRunsEndToEnd(t *testing.T) {
 	if bad := transfers[dataset.InvalidProof]; bad.Accepted != 0 || bad.Refused[entry.ProofInvalid] != 4 {
 		t.Errorf("invalid proofs: %+v", bad)
 	}
-	if got := r.Parts[1].Outcome.payments(); got != 2*64 {
+	if got := r.Parts[1].Outcome.Payments(); got != 2*64 {
 		t.Errorf("%d payments in two disbursements", got)
 	}
 	var text strings.Builder

@@ -11,15 +11,12 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	mrand "math/rand/v2"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -27,13 +24,10 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/comity-ledger/comity/bench/dataset"
-	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
+	"github.com/comity-ledger/comity/bench/rig"
 	"github.com/comity-ledger/comity/settlement/entry"
-	"github.com/comity-ledger/comity/settlement/journal"
-	"github.com/comity-ledger/comity/settlement/proof"
 )
 
 // options are the flags.
@@ -103,7 +97,7 @@ func run(ctx context.Context, o options) error {
 		}
 		defer os.RemoveAll(o.data)
 	}
-	witness, stopWitness, err := serveWitness(set, filepath.Join(o.data, "witness"))
+	witness, stopWitness, err := rig.Witness(set, filepath.Join(o.data, "witness"))
 	if err != nil {
 		return fmt.Errorf("start the witness: %w", err)
 	}
@@ -139,82 +133,9 @@ func (o *options) tell(format string, args ...any) {
 
 // obtain loads the data set, or makes a new one when there is none that is large enough.
 func obtain(ctx context.Context, o *options) (*dataset.Set, error) {
-	set, err := dataset.Load(o.set)
-	if err == nil {
-		count := map[dataset.Class]int{}
-		for _, item := range set.Items {
-			count[item.Class]++
-		}
-		if count[dataset.HonestTransfer] >= o.honest && count[dataset.HonestDisburse] >= o.honestDisburse &&
-			count[dataset.SimulatedTransfer] >= o.transfers && count[dataset.SimulatedDisburse] >= o.disbursements {
-			return set, nil
-		}
-		o.tell("the data set is too small for this run: making a larger one")
-	} else if !errors.Is(err, os.ErrNotExist) {
-		o.tell("%v: making a new one", err)
-	}
-	if err := os.MkdirAll(filepath.Dir(o.set), 0o700); err != nil {
-		return nil, err
-	}
-	spec := dataset.Spec{
+	return dataset.Obtain(ctx, o.set, dataset.Spec{
 		HonestTransfers: o.honest, HonestDisburses: o.honestDisburse, SimulatedTransfers: o.transfers, SimulatedDisburses: o.disbursements,
-		NowMillis: uint64(time.Now().UnixMilli()),
-	}
-	if _, err := io.ReadFull(rand.Reader, spec.Seed[:]); err != nil {
-		return nil, err
-	}
-	last := ""
-	set, err = dataset.Make(ctx, spec, func(stage string, done, total int) {
-		if stage != last || total > 0 && done%20 == 0 {
-			o.tell("%s %d/%d", stage, done, total)
-		}
-		last = stage
-	})
-	if err != nil {
-		return nil, fmt.Errorf("make the data set: %w", err)
-	}
-	return set, set.Save(o.set)
-}
-
-// serveWitness runs the ledger's one witness in this process: it is another party, so its time is not the node's.
-func serveWitness(set *dataset.Set, dir string) (url string, stop func(), err error) {
-	genesis, err := entry.DecodeGenesis(set.Genesis)
-	if err != nil {
-		return "", nil, err
-	}
-	secrets, err := dataset.SecretsOf(set.Seed)
-	if err != nil {
-		return "", nil, err
-	}
-	cosigner, err := proof.NewCosigner(dataset.WitnessName, secrets.Witness)
-	if err != nil {
-		return "", nil, err
-	}
-	folder, err := journal.OpenFolder(dir)
-	if err != nil {
-		return "", nil, err
-	}
-	w, err := journal.NewWitness(journal.WitnessConfig{
-		Cosigner: cosigner, Medium: folder, Logs: []journal.Log{{Origin: genesis.Origin, Key: genesis.LogKey.Public()}},
-	})
-	if err != nil {
-		return "", nil, errors.Join(err, folder.Close())
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", nil, errors.Join(err, folder.Close())
-	}
-	server := &http.Server{Handler: w.Handler(), ReadHeaderTimeout: 5 * time.Second}
-	done := make(chan struct{})
-	go func() {
-		_ = server.Serve(listener) // ends with Close
-		close(done)
-	}()
-	return "http://" + listener.Addr().String(), func() {
-		_ = server.Close()
-		<-done
-		_ = folder.Close()
-	}, nil
+	}, o.tell)
 }
 
 // child is the node's process.
@@ -275,20 +196,20 @@ func (c *child) stop() error {
 
 // drive puts the money there and then sends the payments, transfers and disbursements apart.
 func drive(ctx context.Context, o *options, set *dataset.Set, n *child, r *report) error {
-	first := newDriver(n.url, 1, 1)
+	first := rig.NewDriver(n.url, 1)
 	o.tell("issuing")
 	for _, item := range set.Prefix {
-		done, err := first.run(ctx, []dataset.Item{item})
+		done, err := first.Run(ctx, []dataset.Item{item}, rig.Plan{Workers: 1, Batch: 1})
 		if err != nil {
 			return err
 		}
-		if done.accepted() != 1 {
+		if done.Accepted() != 1 {
 			return fmt.Errorf("an entry of the prefix was refused: %v", done.Classes[item.Class].Refused)
 		}
 	}
-	status, err := first.client.GetStatus(ctx, &ledgerv1.GetStatusRequest{})
+	status, err := first.Status(ctx)
 	if err != nil {
-		return fmt.Errorf("status: %w", err)
+		return err
 	}
 	state, err := entry.Decode(status.GetState())
 	if err != nil {
@@ -320,9 +241,7 @@ func drive(ctx context.Context, o *options, set *dataset.Set, n *child, r *repor
 		if err := n.ask("start", &started); err != nil {
 			return err
 		}
-		d := newDriver(n.url, o.workers, batch)
-		d.rate = o.rate
-		done, err := d.run(ctx, items)
+		done, err := rig.NewDriver(n.url, o.workers).Run(ctx, items, rig.Plan{Workers: o.workers, Batch: batch, Rate: o.rate})
 		if err != nil {
 			return err
 		}

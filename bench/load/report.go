@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"github.com/comity-ledger/comity/bench/machine"
+	"github.com/comity-ledger/comity/bench/rig"
 )
 
 // part is one measured part of a run.
 type part struct {
 	Name    string
-	Outcome *outcome
+	Outcome *rig.Outcome
 	Node    counters
 	Rate    float64 // offered, transactions a second; 0 when as many as are answered
 }
@@ -46,20 +47,20 @@ func (p *part) print(w io.Writer) {
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "| %s | %s |\n", name, fmt.Sprintf(format, args...))
 	}
-	row("transactions durable", "%d in %.2f s: **%.0f/s**", o.accepted(), seconds, float64(o.accepted())/seconds)
-	row("payments durable", "%d: **%.0f/s**", o.payments(), float64(o.payments())/seconds)
+	row("transactions durable", "%d in %.2f s: **%.0f/s**", o.Accepted(), seconds, float64(o.Accepted())/seconds)
+	row("payments durable", "%d: **%.0f/s**", o.Payments(), float64(o.Payments())/seconds)
 	three := func(list []time.Duration) string {
-		return fmt.Sprintf("p50 %v, p95 %v, p99 %v", ms(percentile(list, 50)), ms(percentile(list, 95)), ms(percentile(list, 99)))
+		return fmt.Sprintf("p50 %v, p95 %v, p99 %v", ms(rig.Percentile(list, 50)), ms(rig.Percentile(list, 95)), ms(rig.Percentile(list, 99)))
 	}
 	if p.Rate > 0 {
 		row("offered", "%.0f transactions/s", p.Rate)
 	}
-	row("latency to durable", "%s", three(o.Latencies))
-	row("latency to final", "%s", three(o.Finality))
+	row("latency to durable", "%s", three(o.Durable))
+	row("latency to final", "%s", three(o.Final))
 	if total := sent(o); total > 0 {
 		row("wire", "%d bytes for each entry", o.WireBytes/total)
 	}
-	if pays := o.payments(); pays > 0 {
+	if pays := o.Payments(); pays > 0 {
 		per := func(d time.Duration) string {
 			return fmt.Sprintf("%.1f us", float64(d.Nanoseconds())/1000/float64(pays))
 		}
@@ -102,7 +103,7 @@ func (p *part) print(w io.Writer) {
 	}
 }
 
-func sent(o *outcome) (n int) {
+func sent(o *rig.Outcome) (n int) {
 	for _, t := range o.Classes {
 		n += t.Sent
 	}
