@@ -161,7 +161,6 @@ func TestNothingSecretIsSaid(t *testing.T) {
 			if text, err = io.ReadAll(r); err != nil {
 				return err
 			}
-		case filepath.Base(path) == "witness.key":
 		case filepath.Base(path) == "key.pem":
 			block, _ := pem.Decode(text)
 			secrets[path] = block.Bytes[len(block.Bytes)-32:] // the seed ends an Ed25519 key in PKCS #8

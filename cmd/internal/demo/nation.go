@@ -16,6 +16,7 @@ import (
 	"github.com/comity-ledger/comity/cmd/internal/ledgercmd"
 	"github.com/comity-ledger/comity/cmd/internal/oversightcmd"
 	"github.com/comity-ledger/comity/cmd/internal/walletcmd"
+	"github.com/comity-ledger/comity/cmd/internal/witnesscmd"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/wallets/client"
 	"github.com/comity-ledger/comity/wallets/keystore"
@@ -126,7 +127,7 @@ func (n *nation) found() error {
 	}
 	for _, w := range n.witnesses {
 		var made struct{ Name, Key string }
-		if err := s.command(&made, "witness", "keygen", "--data", s.file(w.name), "--name", w.name); err != nil {
+		if err := s.inside(&made, nil, nil, witnesscmd.Command(), "witness", "keygen", "--data", s.file(w.name), "--name", w.name, "--passphrase-file", s.secret); err != nil {
 			return err
 		}
 		args = append(args, "--witness", made.Name+"="+made.Key)
@@ -170,7 +171,7 @@ func (n *nation) run() (err error) {
 	for _, w := range n.witnesses {
 		starts = append(starts, func() (err error) {
 			w.process, _, err = n.s.start(w.name, "witness", "run", "--data", n.s.file(w.name), "--listen", "127.0.0.1:"+strconv.Itoa(w.port),
-				"--genesis", n.genesisFile(), "--ledger", n.url(), "--workers", "1")
+				"--genesis", n.genesisFile(), "--ledger", n.url(), "--workers", "1", "--passphrase-file", n.s.secret)
 			return err
 		})
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/cmd/internal/keyfile"
 	"github.com/comity-ledger/comity/settlement/journal"
 	"github.com/comity-ledger/comity/settlement/proof"
 )
@@ -20,6 +21,7 @@ import (
 const asWitness = "COMITY_TEST_RUN_WITNESS"
 
 func TestMain(m *testing.M) {
+	keyfile.WorkFactor = 8 // a key file opens in milliseconds
 	if args := os.Getenv(asWitness); args != "" {
 		var out, errOut buffer
 		code := command(context.Background(), &out, &errOut, strings.Split(args, "\n")...)

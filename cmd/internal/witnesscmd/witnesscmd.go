@@ -35,7 +35,7 @@ func Command() *cobra.Command {
 		Long: `A witness remembers the largest checkpoint of a ledger that it saw and cosigns only what grew from it, so that the ledger cannot
 show two histories. A validating witness also replays every proof, nullifier and root before it cosigns.`,
 	}
-	cmd.AddCommand(keygenCommand(), runCommand())
+	cmd.AddCommand(keygenCommand(), encryptKeyCommand(), runCommand())
 	return cmd
 }
 
@@ -44,8 +44,8 @@ func keygenCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keygen --data DIR --name NAME",
 		Short: "Make a witness's key",
-		Long: `Make a witness's folder and key. The key stays in DIR/witness.key, readable by its owner alone; losing it costs the ledger a witness,
-and a thief of it counts as one faulty witness. The printed line goes into the ledger's configuration.`,
+		Long: `Make a witness's folder and key. The key stays in DIR/witness.key, encrypted under a passphrase and readable by its owner alone; losing it costs
+the ledger a witness, and a thief of it counts as one faulty witness. The printed line goes into the ledger's configuration.`,
 		Example: "  comity witness keygen --data ./w1 --name witness1.aurelia.example",
 		Args:    cobra.NoArgs,
 	}
@@ -53,20 +53,20 @@ and a thief of it counts as one faulty witness. The printed line goes into the l
 	cmd.Flags().StringVar(&data, "data", "", "folder of the witness, made if need be")
 	cmd.Flags().StringVar(&name, "name", "", "name of the witness in the ledger's witness policy")
 	required(cmd, "data", "name")
+	passphrase := cli.PassphraseFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := os.MkdirAll(data, 0o700); err != nil {
-			return fmt.Errorf("make the witness folder: %w", err)
-		}
-		public, err := newKey(filepath.Join(data, keyFile), name)
+		secret, err := passphrase.Read(cmd, "Passphrase for the new key file", true)
 		if err != nil {
 			return err
 		}
-		out := struct {
-			Name string `json:"name"`
-			Key  string `json:"key"`
-			VKey string `json:"vkey"`
-		}{name, fmt.Sprintf("%x", []byte(public)), proof.WitnessVKey(name, public)}
-		return cli.Print(cmd, *asJSON, out, func(w io.Writer) { fmt.Fprintf(w, "%s=%s\n", out.Name, out.Key) })
+		if err := os.MkdirAll(data, 0o700); err != nil {
+			return fmt.Errorf("make the witness folder: %w", err)
+		}
+		public, err := newKey(filepath.Join(data, keyFile), name, secret)
+		if err != nil {
+			return err
+		}
+		return printKey(cmd, *asJSON, name, public)
 	}
 	return cmd
 }
@@ -83,6 +83,7 @@ func required(cmd *cobra.Command, flags ...string) {
 type options struct {
 	data, listen, genesis, ledger, readyFile string
 	workers                                  int
+	passphrase                               cli.Passphrase
 	telemetry                                telemetry.Options
 }
 
@@ -108,6 +109,7 @@ to stderr and, with --ready-file, writes its URL there.`,
 	f.StringVar(&o.ledger, "ledger", "", "the ledger's URL, from which a validating witness reads blocks")
 	f.StringVar(&o.readyFile, "ready-file", "", "write the witness's URL here once it answers")
 	f.IntVar(&o.workers, "workers", 0, "processors for checking proofs, 0 for all")
+	o.passphrase = cli.PassphraseFlag(cmd)
 	o.telemetry.AddFlags(cmd)
 	tlsfiles.ServerFlag(cmd)
 	required(cmd, "data", "listen", "genesis")
@@ -126,7 +128,7 @@ func run(ctx context.Context, o options, flags *cobra.Command, stderr io.Writer)
 	if err != nil {
 		return err
 	}
-	name, key, err := readKey(filepath.Join(o.data, keyFile))
+	name, key, err := readKey(filepath.Join(o.data, keyFile), func() ([]byte, error) { return o.passphrase.Read(flags, "Passphrase of the witness's key", false) })
 	if err != nil {
 		return err
 	}

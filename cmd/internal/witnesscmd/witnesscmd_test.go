@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/comity-ledger/comity/cmd/internal/circuits"
 	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/cmd/internal/keyfile"
 	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
 	"github.com/comity-ledger/comity/proto/gen/comity/ledger/v1/ledgerv1connect"
 	"github.com/comity-ledger/comity/settlement"
@@ -30,6 +32,9 @@ import (
 	"github.com/comity-ledger/comity/settlement/proof"
 	"github.com/comity-ledger/comity/zk"
 )
+
+// passphrase opens the keys of a test's witnesses.
+const passphrase = "correct horse battery staple"
 
 // buffer is a bytes.Buffer that a running command and a test share.
 type buffer struct {
@@ -84,6 +89,8 @@ const (
 func newNation(t *testing.T) *nation {
 	t.Helper()
 	n := &nation{dir: t.TempDir(), changed: make(chan struct{})}
+	n.write(t, "passphrase", []byte(passphrase+"\n"))
+	t.Setenv(cli.PassphraseEnv, n.path("passphrase"))
 	listed, err := circuits.Listed(entry.Development)
 	if err != nil {
 		t.Fatal(err)
@@ -501,9 +508,10 @@ func TestWrongUseIsRefusedByName(t *testing.T) {
 	if err := os.MkdirAll(impostor, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := newKey(filepath.Join(impostor, keyFile), watcher); err != nil {
+	if _, err := newKey(filepath.Join(impostor, keyFile), watcher, []byte(passphrase)); err != nil {
 		t.Fatal(err)
 	}
+	n.write(t, "other passphrase", []byte("wrong donkey\n"))
 	open := n.path("open")
 	if err := os.MkdirAll(open, 0o700); err != nil {
 		t.Fatal(err)
@@ -545,6 +553,10 @@ func TestWrongUseIsRefusedByName(t *testing.T) {
 		{"a bad genesis", base(n.path(watcher), "127.0.0.1:0", "bad.json"), cli.Refused, "genesis_invalid"},
 		{"no key", base(n.path("nobody"), "127.0.0.1:0", "genesis.json"), cli.Usage, "keygen"},
 		{"a key that others may read", base(open, "127.0.0.1:0", "genesis.json"), cli.Refused, "key_file_open"},
+		{"a wrong passphrase", base(n.path(watcher), "127.0.0.1:0", "genesis.json", "--passphrase-file", n.path("other passphrase")), cli.Refused, "passphrase_wrong"},
+		{"no passphrase", base(n.path(watcher), "127.0.0.1:0", "genesis.json", "--passphrase-file", n.path("none")), cli.Usage, "passphrase"},
+		{"encrypting a key twice", []string{"encrypt-key", "--data", n.path(watcher)}, cli.Refused, "key_file_encrypted"},
+		{"encrypting nothing", []string{"encrypt-key", "--data", n.path("nobody")}, cli.Usage, "keygen"},
 		{"a witness that is not in genesis", base(n.path(stranger), "127.0.0.1:0", "genesis.json"), cli.Refused, "witness_unknown"},
 		{"another key under its name", base(impostor, "127.0.0.1:0", "genesis.json"), cli.Refused, "witness_key_mismatch"},
 		{"a validating witness without a ledger", base(n.path(judge), "127.0.0.1:0", "genesis.bin"), cli.Usage, "--ledger"},
@@ -567,5 +579,49 @@ func TestWrongUseIsRefusedByName(t *testing.T) {
 	info, err := os.Stat(filepath.Join(n.path(watcher), keyFile))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("key file mode %v, %v", info.Mode(), err)
+	}
+}
+
+// A key file of an earlier version is not encrypted: a witness refuses it, encrypt-key puts the same key under a passphrase, and the witness runs.
+func TestAPlainKeyFileIsRefusedUntilItIsEncrypted(t *testing.T) {
+	n := newNation(t)
+	path := filepath.Join(n.path(watcher), keyFile)
+	name, key, err := keyfile.ReadNamed(path, purpose, []byte(passphrase))
+	if err != nil || name != watcher {
+		t.Fatal(name, err)
+	}
+	old := fmt.Appendf(nil, "%s %s %x\n", purpose, name, key.Seed())
+	n.write(t, filepath.Join(watcher, keyFile), old)
+	var out, errOut buffer
+	if code := command(t.Context(), &out, &errOut, "run", "--data", n.path(watcher), "--listen", "127.0.0.1:0", "--genesis", n.path("genesis.json")); code != cli.Refused ||
+		!strings.Contains(errOut.String(), "key_file_plain") || !strings.Contains(errOut.String(), "encrypt-key") || strings.Contains(errOut.String(), hex.EncodeToString(key.Seed())) {
+		t.Errorf("exit %d: %s", code, errOut.String())
+	}
+	if b, err := os.ReadFile(path); err != nil || !bytes.Equal(b, old) {
+		t.Errorf("a refusal changed the file: %v", err)
+	}
+	for name, text := range map[string]string{"no seed": string(purpose) + " " + watcher + "\n", "half a seed": fmt.Sprintf("%s %s %x\n", purpose, watcher, key.Seed()[:16])} {
+		dir := n.path("damaged-" + strings.Fields(name)[0])
+		if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, keyFile), []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if code := command(t.Context(), &out, &errOut, "encrypt-key", "--data", dir); code != cli.Usage {
+			t.Errorf("%s: exit %d", name, code)
+		}
+	}
+	var printed buffer
+	if code := command(t.Context(), &printed, &errOut, "encrypt-key", "--data", n.path(watcher)); code != cli.OK {
+		t.Fatalf("exit %d: %s", code, errOut.String())
+	}
+	if want := fmt.Sprintf("%s=%x\n", watcher, []byte(key.Public().(ed25519.PublicKey))); printed.String() != want {
+		t.Errorf("it prints %q, want %q", printed.String(), want)
+	}
+	b, err := os.ReadFile(path)
+	info, statErr := os.Stat(path)
+	if err := errors.Join(err, statErr); err != nil || info.Mode().Perm() != 0o600 || bytes.Contains(b, []byte(hex.EncodeToString(key.Seed()))) || !bytes.HasPrefix(b, []byte("-----BEGIN AGE")) {
+		t.Errorf("%v, mode %v: %s", err, info.Mode(), b)
+	}
+	if code := n.run(t, watcher).stop(); code != cli.OK {
+		t.Errorf("the witness does not run with it: exit %d", code)
 	}
 }
