@@ -9,6 +9,7 @@ import (
 
 	"github.com/comity-ledger/comity/proto/doors"
 	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
+	"github.com/comity-ledger/comity/proto/schema"
 	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/entry"
 )
@@ -38,9 +39,9 @@ func toConnect(err error) *connect.Error {
 	if errors.As(err, &wire) {
 		return wire
 	}
-	var r *entry.Refusal
+	r := refusalOf(err)
 	switch {
-	case errors.As(err, &r):
+	case r != nil:
 	case errors.Is(err, settlement.ErrNotFound):
 		r = &entry.Refusal{Code: CodeNotFound, Detail: "the ledger holds no such entry or block"}
 	case errors.Is(err, context.Canceled):
@@ -55,6 +56,19 @@ func toConnect(err error) *connect.Error {
 		wire.AddDetail(detail)
 	}
 	return wire
+}
+
+// refusalOf gives the refusal in err's chain, or nil.
+func refusalOf(err error) *entry.Refusal {
+	var r *entry.Refusal
+	var broken *schema.Violation
+	switch {
+	case errors.As(err, &r):
+		return r
+	case errors.As(err, &broken):
+		return &entry.Refusal{Code: entry.Code(broken.Code), Detail: broken.Detail()}
+	}
+	return nil
 }
 
 func errorDetail(r *entry.Refusal) *ledgerv1.ErrorDetail {

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -13,22 +14,19 @@ import (
 	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
 	"github.com/comity-ledger/comity/proto/gen/comity/ledger/v1/ledgerv1connect"
 	optionsv1 "github.com/comity-ledger/comity/proto/gen/comity/options/v1"
+	"github.com/comity-ledger/comity/proto/schema"
 	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/zk"
 )
 
-const (
-	maxBatch     = 1024             // entries in SubmitBatch, nullifiers in LookupNullifier
-	maxWitnesses = 32               // names in a set of GetCheckpoint: as many as genesis can have
-	maxSets      = 8                // sets in GetCheckpoint
-	maxWait      = 30 * time.Second // GetReceipt, GetCheckpoint; below Limits.CallTimeout
-)
+// maxWait is how long GetReceipt and GetCheckpoint wait where the request names no time, and the most that the schema lets one name.
+const maxWait = 30 * time.Second
 
-// waiting bounds a call that waits for witnesses: by the time asked for, at most maxWait, and by the node's end.
+// waiting bounds a call that waits for witnesses: by the time asked for, and by the node's end.
 func (h *handlers) waiting(ctx context.Context, millis uint32) (context.Context, func()) {
 	wait := time.Duration(millis) * time.Millisecond
-	if wait == 0 || wait > maxWait {
+	if wait == 0 {
 		wait = maxWait
 	}
 	bounded, cancel := context.WithTimeout(ctx, wait)
@@ -36,20 +34,24 @@ func (h *handlers) waiting(ctx context.Context, millis uint32) (context.Context,
 	return bounded, func() { forget(); cancel() }
 }
 
-// handlers translate. Each method reads its message, calls the ledger and writes its answer; errors go through toConnect.
+// handlers translate. Each method reads its message, which keeps to the rules of the schema, calls the ledger and writes its answer; errors go
+// through toConnect.
 type handlers struct {
-	server  *Server
-	ledger  Ledger
-	genesis *entry.Genesis
-	first   *ledgerv1.GetGenesisResponse
-	streams *semaphore.Weighted
+	server   *Server
+	ledger   Ledger
+	requests *schema.Rules
+	genesis  *entry.Genesis
+	first    *ledgerv1.GetGenesisResponse
+	streams  *semaphore.Weighted
 }
 
-func newHandlers(s *Server) ledgerv1connect.LedgerServiceHandler {
+var _ ledgerv1connect.LedgerServiceHandler = (*handlers)(nil)
+
+func newHandlers(s *Server, requests *schema.Rules) *handlers {
 	genesis := s.cfg.Ledger.Genesis()
 	hash := genesis.Hash()
 	return &handlers{
-		server: s, ledger: s.cfg.Ledger, genesis: genesis,
+		server: s, ledger: s.cfg.Ledger, requests: requests, genesis: genesis,
 		first:   &ledgerv1.GetGenesisResponse{Genesis: entry.Encode(genesis), Hash: hash[:]},
 		streams: semaphore.NewWeighted(s.cfg.Limits.Streams),
 	}
@@ -165,20 +167,21 @@ func submitResponse(a Accepted) *ledgerv1.SubmitResponse {
 // internal error or an ended call is answered try_later: what became of it is unknown, and sending it again is always safe.
 func (h *handlers) SubmitBatch(ctx context.Context, req *ledgerv1.SubmitBatchRequest) (*ledgerv1.SubmitBatchResponse, error) {
 	entries := req.GetEntries()
-	if len(entries) > maxBatch {
-		return nil, toConnect(entry.Refuse(CodeBatchTooLong, "%d entries, at most %d", len(entries), maxBatch))
-	}
 	results := make([]*ledgerv1.SubmitResult, len(entries))
 	var wait sync.WaitGroup
 	for i, e := range entries {
 		wait.Go(func() {
-			accepted, err := h.submit(ctx, e)
+			var accepted Accepted
+			err := h.requests.Check(e) // the schema leaves each member of a batch to be checked for itself
+			if err == nil {
+				accepted, err = h.submit(ctx, e)
+			}
 			if err == nil {
 				results[i] = &ledgerv1.SubmitResult{Result: &ledgerv1.SubmitResult_Accepted{Accepted: submitResponse(accepted)}}
 				return
 			}
-			var r *entry.Refusal
-			if !errors.As(err, &r) {
+			r := refusalOf(err)
+			if r == nil {
 				_ = h.fail(ctx, "submit", err)
 				r = &entry.Refusal{Code: entry.TryLater, Detail: "nothing is known about this entry, send it again"}
 			}
@@ -256,9 +259,6 @@ func (h *handlers) GetReceipt(ctx context.Context, req *ledgerv1.GetReceiptReque
 	case *ledgerv1.GetReceiptRequest_EntryIndex:
 		index = which.EntryIndex
 	case *ledgerv1.GetReceiptRequest_Id:
-		if len(which.Id) != len(entry.ID{}) {
-			return nil, toConnect(entry.Refuse(entry.Malformed, "an entry id has 32 bytes, not %d", len(which.Id)))
-		}
 		var err error
 		if index, err = h.ledger.IndexOf(ctx, entry.ID(which.Id)); err != nil {
 			return nil, h.fail(ctx, "find entry", err)
@@ -277,7 +277,7 @@ func (h *handlers) GetReceipt(ctx context.Context, req *ledgerv1.GetReceiptReque
 		}
 		index = hits[0].EntryIndex
 	default:
-		return nil, toConnect(entry.Refuse(entry.Malformed, "the request names no entry"))
+		return nil, h.fail(ctx, "receipt", fmt.Errorf("an entry named by %T", which))
 	}
 	waiting, done := h.waiting(ctx, req.GetWaitMillis())
 	defer done()
@@ -318,9 +318,6 @@ func (h *handlers) GetCheckpoint(ctx context.Context, req *ledgerv1.GetCheckpoin
 
 // enough makes one condition of what a caller asks of the cosigners; nil asks nothing. What can never be is refused.
 func (h *handlers) enough(sets []*ledgerv1.WitnessSet) (func(cosigners []string) bool, error) {
-	if len(sets) > maxSets {
-		return nil, entry.Refuse(CodeBatchTooLong, "%d sets of witnesses, at most %d", len(sets), maxSets)
-	}
 	var known []string
 	for _, w := range h.genesis.Witnesses.Members {
 		known = append(known, w.Name)
@@ -334,9 +331,6 @@ func (h *handlers) enough(sets []*ledgerv1.WitnessSet) (func(cosigners []string)
 		return n
 	}
 	for _, set := range sets {
-		if len(set.GetNames()) > maxWitnesses {
-			return nil, entry.Refuse(CodeBatchTooLong, "%d witnesses, at most %d", len(set.GetNames()), maxWitnesses)
-		}
 		if n := count(known, set.GetNames()); uint64(n) < uint64(max(1, set.GetAtLeast())) {
 			return nil, entry.Refuse(entry.Malformed, "genesis names %d of the witnesses, fewer than are to cosign", n)
 		}
@@ -363,9 +357,6 @@ func (h *handlers) GetEntry(ctx context.Context, req *ledgerv1.GetEntryRequest) 
 }
 
 func (h *handlers) GetInclusion(ctx context.Context, req *ledgerv1.GetInclusionRequest) (*ledgerv1.GetInclusionResponse, error) {
-	if req.GetEntryIndex() >= req.GetSize() {
-		return nil, toConnect(entry.Refuse(entry.Malformed, "entry %d is not among the first %d", req.GetEntryIndex(), req.GetSize()))
-	}
 	path, err := h.ledger.Inclusion(ctx, req.GetEntryIndex(), req.GetSize())
 	if err != nil {
 		return nil, h.fail(ctx, "inclusion", err)
@@ -374,9 +365,6 @@ func (h *handlers) GetInclusion(ctx context.Context, req *ledgerv1.GetInclusionR
 }
 
 func (h *handlers) GetConsistency(ctx context.Context, req *ledgerv1.GetConsistencyRequest) (*ledgerv1.GetConsistencyResponse, error) {
-	if req.GetOldSize() > req.GetNewSize() {
-		return nil, toConnect(entry.Refuse(entry.Malformed, "the old size %d is past the new size %d", req.GetOldSize(), req.GetNewSize()))
-	}
 	path, err := h.ledger.Consistency(ctx, req.GetOldSize(), req.GetNewSize())
 	if err != nil {
 		return nil, h.fail(ctx, "consistency", err)
@@ -393,9 +381,6 @@ func hashes(path [][32]byte) [][]byte {
 }
 
 func (h *handlers) LookupNullifier(ctx context.Context, req *ledgerv1.LookupNullifierRequest) (*ledgerv1.LookupNullifierResponse, error) {
-	if len(req.GetNullifiers()) > maxBatch {
-		return nil, toConnect(entry.Refuse(CodeBatchTooLong, "%d nullifiers, at most %d", len(req.GetNullifiers()), maxBatch))
-	}
 	nullifiers := make([]zk.Nullifier, len(req.GetNullifiers()))
 	for i, b := range req.GetNullifiers() {
 		var err error

@@ -31,7 +31,7 @@ func TestHoldsAreListedInBoundedPages(t *testing.T) {
 		h.ledger.holds = append(h.ledger.holds, testHold(i))
 	}
 	c := h.clients()["grpc"]
-	for _, limit := range []uint32{0, 100, maxHolds + 1, 1<<32 - 1} {
+	for _, limit := range []uint32{0, 100, maxHolds} {
 		var after *ledgerv1.HoldId
 		got := 0
 		for {

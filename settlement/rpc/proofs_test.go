@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -71,7 +72,7 @@ func TestProofsAreForAnySizeUpToTheHead(t *testing.T) {
 func TestProofsOfNothingAreRefusedByName(t *testing.T) {
 	h := start(t, Limits{})
 	c := h.clients()["connect json"]
-	const far = 1<<64 - 1
+	const far = 1<<63 - 1 // what the schema lets pass
 	for name, tc := range map[string]struct {
 		err  func() error
 		want string
@@ -105,6 +106,10 @@ func TestProofsOfNothingAreRefusedByName(t *testing.T) {
 		"receipt of a key that is none": {func() error {
 			_, err := c.GetReceipt(t.Context(), &ledgerv1.GetReceiptRequest{Entry: &ledgerv1.GetReceiptRequest_Key{Key: []byte{1}}})
 			return err
+		}, "malformed"},
+		"receipt of a key that is no field element": {func() error {
+			_, err := c.GetReceipt(t.Context(), &ledgerv1.GetReceiptRequest{Entry: &ledgerv1.GetReceiptRequest_Key{Key: bytes.Repeat([]byte{0xff}, 32)}})
+			return err
 		}, "non_canonical"},
 		"a witness that genesis does not name": {func() error {
 			_, err := c.GetCheckpoint(t.Context(), &ledgerv1.GetCheckpointRequest{Witnesses: []*ledgerv1.WitnessSet{{Names: []string{"w1"}}, {Names: []string{"w9"}}}})
@@ -123,11 +128,11 @@ func TestProofsOfNothingAreRefusedByName(t *testing.T) {
 			return err
 		}, "malformed"},
 		"too many witnesses": {func() error {
-			_, err := c.GetCheckpoint(t.Context(), &ledgerv1.GetCheckpointRequest{Witnesses: []*ledgerv1.WitnessSet{{Names: slices.Repeat([]string{"w1"}, maxWitnesses+1)}}})
+			_, err := c.GetCheckpoint(t.Context(), &ledgerv1.GetCheckpointRequest{Witnesses: []*ledgerv1.WitnessSet{{Names: slices.Repeat([]string{"w1"}, 33)}}})
 			return err
 		}, "batch_too_long"},
 		"too many sets": {func() error {
-			_, err := c.GetCheckpoint(t.Context(), &ledgerv1.GetCheckpointRequest{Witnesses: slices.Repeat([]*ledgerv1.WitnessSet{{Names: []string{"w1"}}}, maxSets+1)})
+			_, err := c.GetCheckpoint(t.Context(), &ledgerv1.GetCheckpointRequest{Witnesses: slices.Repeat([]*ledgerv1.WitnessSet{{Names: []string{"w1"}}}, 9)})
 			return err
 		}, "batch_too_long"},
 	} {
@@ -180,7 +185,7 @@ func TestCheckpointIsWaitedForWithoutPolling(t *testing.T) {
 
 // TestPeerSubmitsOnlyWhatRelays: the fake ledger accepts or refuses by its own lights, so role_not_allowed comes from the edge.
 func TestPeerSubmitsOnlyWhatRelays(t *testing.T) {
-	h := &handlers{server: start(t, Limits{}).server, ledger: newFake(t)}
+	h := newHandlers(start(t, Limits{}).server, compiled(t))
 	as := func(r optionsv1.Role) context.Context {
 		return context.WithValue(t.Context(), callerKey{}, Caller{Name: "test", Roles: []optionsv1.Role{r}})
 	}

@@ -507,7 +507,7 @@ func TestEveryProtocolReachesEveryMethod(t *testing.T) {
 			if detail(err) != "non_canonical" {
 				t.Fatalf("nullifier above the modulus: %v", err)
 			}
-			_, err = c.LookupNullifier(ctx, &ledgerv1.LookupNullifierRequest{Nullifiers: make([][]byte, maxBatch+1)})
+			_, err = c.LookupNullifier(ctx, &ledgerv1.LookupNullifierRequest{Nullifiers: make([][]byte, 1025)})
 			if detail(err) != "batch_too_long" {
 				t.Fatalf("too many nullifiers: %v", err)
 			}

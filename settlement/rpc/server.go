@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -23,6 +24,7 @@ import (
 	"github.com/comity-ledger/comity/proto/doors"
 	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
 	"github.com/comity-ledger/comity/proto/gen/comity/ledger/v1/ledgerv1connect"
+	"github.com/comity-ledger/comity/proto/schema"
 )
 
 // Limits bound what callers can make the server hold or wait for. The zero value of a field means its default.
@@ -99,7 +101,8 @@ type Server struct {
 	end     context.CancelFunc
 }
 
-// New checks the configuration and builds the server. It fails when a method of the service declares no roles.
+// New checks the configuration and builds the server. It fails when a method of the service declares no roles, and when a rule of the schema does
+// not compile.
 func New(cfg Config) (*Server, error) {
 	if cfg.Ledger == nil {
 		return nil, errors.New("rpc: Config.Ledger is required")
@@ -115,9 +118,14 @@ func New(cfg Config) (*Server, error) {
 	}
 	cfg.Limits = cfg.Limits.withDefaults()
 
-	rules, err := proceduresOf(ledgerv1.File_comity_ledger_v1_ledger_proto.Services().ByName("LedgerService"))
+	service := ledgerv1.File_comity_ledger_v1_ledger_proto.Services().ByName("LedgerService")
+	rules, err := proceduresOf(service)
 	if err != nil {
 		return nil, err
+	}
+	requests, err := schema.Compile(service)
+	if err != nil {
+		return nil, fmt.Errorf("rpc: %w", err)
 	}
 	// A caller's trace goes on here, so that a payment is one trace from wallet to receipt. Whether it is kept is for the process to say.
 	telemetry, err := otelconnect.NewInterceptor(otelconnect.WithTrustRemote())
@@ -139,7 +147,9 @@ func New(cfg Config) (*Server, error) {
 		}),
 	}
 	mux := http.NewServeMux()
-	mux.Handle(ledgerv1connect.NewLedgerServiceHandler(newHandlers(s), options...))
+	h := newHandlers(s, requests)
+	answer := func(ctx context.Context, err error) error { return h.fail(ctx, "check a request", err) }
+	mux.Handle(ledgerv1connect.NewLedgerServiceHandler(h, append(slices.Clip(options), connect.WithInterceptors(requests.Interceptor(answer)))...))
 	mux.Handle(grpchealth.NewHandler(s.health, options...))
 	reflector := grpcreflect.NewStaticReflector(ledgerv1connect.LedgerServiceName, grpchealth.HealthV1ServiceName)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector, options...))

@@ -11,6 +11,7 @@
 package bridgev1
 
 import (
+	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	_ "github.com/comity-ledger/comity/proto/gen/comity/options/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -266,7 +267,7 @@ func (x *Offer) GetReceiveViewKey() []byte {
 // QuoteRequest holds a request.
 type QuoteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The canonical bytes of the request.
+	// The canonical bytes of the request: at most 4096, of which two say version and kind (bridge/SPEC.md, B1.1).
 	Request       []byte `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -727,7 +728,7 @@ var File_comity_bridge_v1_bridge_proto protoreflect.FileDescriptor
 
 const file_comity_bridge_v1_bridge_proto_rawDesc = "" +
 	"\n" +
-	"\x1dcomity/bridge/v1/bridge.proto\x12\x10comity.bridge.v1\x1a\x1fcomity/options/v1/options.proto\"\x12\n" +
+	"\x1dcomity/bridge/v1/bridge.proto\x12\x10comity.bridge.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fcomity/options/v1/options.proto\"\x12\n" +
 	"\x10GetOffersRequest\"t\n" +
 	"\x11GetOffersResponse\x12\x1a\n" +
 	"\bprovider\x18\x01 \x01(\fR\bprovider\x12\x12\n" +
@@ -747,29 +748,33 @@ const file_comity_bridge_v1_bridge_proto_rawDesc = "" +
 	"\x04most\x18\t \x01(\x04R\x04most\x12#\n" +
 	"\rreceive_owner\x18\n" +
 	" \x01(\fR\freceiveOwner\x12(\n" +
-	"\x10receive_view_key\x18\v \x01(\fR\x0ereceiveViewKey\"(\n" +
-	"\fQuoteRequest\x12\x18\n" +
-	"\arequest\x18\x01 \x01(\fR\arequest\"%\n" +
+	"\x10receive_view_key\x18\v \x01(\fR\x0ereceiveViewKey\"4\n" +
+	"\fQuoteRequest\x12$\n" +
+	"\arequest\x18\x01 \x01(\fB\n" +
+	"\xbaH\az\x05\x10\x02\x18\x80 R\arequest\"%\n" +
 	"\rQuoteResponse\x12\x14\n" +
-	"\x05quote\x18\x01 \x01(\fR\x05quote\"0\n" +
-	"\x0eReserveRequest\x12\x1e\n" +
+	"\x05quote\x18\x01 \x01(\fR\x05quote\"<\n" +
+	"\x0eReserveRequest\x12*\n" +
 	"\n" +
-	"acceptance\x18\x01 \x01(\fR\n" +
+	"acceptance\x18\x01 \x01(\fB\n" +
+	"\xbaH\az\x05\x10\x02\x18\x80 R\n" +
 	"acceptance\"3\n" +
 	"\x0fReserveResponse\x12 \n" +
-	"\vreservation\x18\x01 \x01(\fR\vreservation\"/\n" +
-	"\rAcceptRequest\x12\x1e\n" +
+	"\vreservation\x18\x01 \x01(\fR\vreservation\";\n" +
+	"\rAcceptRequest\x12*\n" +
 	"\n" +
-	"acceptance\x18\x01 \x01(\fR\n" +
+	"acceptance\x18\x01 \x01(\fB\n" +
+	"\xbaH\az\x05\x10\x02\x18\x80 R\n" +
 	"acceptance\".\n" +
 	"\x0eAcceptResponse\x12\x1c\n" +
-	"\tplacement\x18\x01 \x01(\fR\tplacement\"*\n" +
-	"\x0eProceedRequest\x12\x18\n" +
-	"\aproceed\x18\x01 \x01(\fR\aproceed\"/\n" +
+	"\tplacement\x18\x01 \x01(\fR\tplacement\"6\n" +
+	"\x0eProceedRequest\x12$\n" +
+	"\aproceed\x18\x01 \x01(\fB\n" +
+	"\xbaH\az\x05\x10\x02\x18\x80 R\aproceed\"/\n" +
 	"\x0fProceedResponse\x12\x1c\n" +
-	"\tplacement\x18\x01 \x01(\fR\tplacement\")\n" +
-	"\x11GetPaymentRequest\x12\x14\n" +
-	"\x05quote\x18\x01 \x01(\fR\x05quote\",\n" +
+	"\tplacement\x18\x01 \x01(\fR\tplacement\"2\n" +
+	"\x11GetPaymentRequest\x12\x1d\n" +
+	"\x05quote\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\x05quote\",\n" +
 	"\x12GetPaymentResponse\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\fR\x06status2\xba\x04\n" +
 	"\rBridgeService\x12`\n" +
