@@ -11,6 +11,9 @@ import (
 	"github.com/comity-ledger/comity/settlement/replay"
 )
 
+// hurry is the least time between two looks for new blocks that somebody asked for.
+const hurry = 3 * time.Millisecond
+
 // follow keeps a node that does not sequence as close behind the store as the poll is often: blocks first, then the checkpoint that makes
 // them final. A store that does not answer is asked again; one that holds what the rules do not give ends the node.
 func (n *Node) follow() {
@@ -31,6 +34,8 @@ func (n *Node) follow() {
 		silent = err != nil
 		select {
 		case <-tick.C:
+		case <-n.hurried:
+			time.Sleep(hurry) // whoever asks often asks once
 		case <-n.ctx.Done():
 			return
 		}

@@ -27,11 +27,13 @@ type MemberConfig struct {
 	URL string
 	// Lease is how long the node that sequences may be silent before another takes over. Default 3 s.
 	Lease time.Duration
-	// Forward hands an entry to the node at a URL and returns its answer as it is: a result, or an *entry.Refusal. Any other error means
-	// that nothing is known of the entry. Without it a node that follows answers try_later.
-	Forward func(ctx context.Context, url string, leaf []byte, segments [][]byte) (settlement.Result, error)
+	// Forward hands entries to the node at a URL and returns its answers, in the order of the entries. An error means that nothing is known
+	// of any of them. Without it a node that follows answers try_later.
+	Forward func(ctx context.Context, url string, entries []Forwarded) ([]Answer, error)
 	// Forwarded tells whether a call comes from another node, and so must not be forwarded again. nil: none does.
 	Forwarded func(ctx context.Context) bool
+	// VerifyEverything makes the node believe no voucher and give none: each proof is checked by the node that sequences.
+	VerifyEverything bool
 }
 
 // Errors of members.
@@ -56,8 +58,6 @@ type Member struct {
 	node    atomic.Pointer[Node]
 	view    atomic.Pointer[view]
 	changed *bell // rings when node has changed
-
-	forwarding atomic.Int64
 
 	serial uint64 // of the lease as this node last wrote it; used by run alone, as what follows
 	wrote  time.Time
@@ -104,6 +104,15 @@ func Join(ctx context.Context, cfg MemberConfig) (*Member, error) {
 	m := &Member{cfg: cfg, store: store, me: cfg.Name + "/" + rand.Text(), log: cfg.Node.Log.With("node", cfg.Name), changed: newBell(),
 		ended: make(chan struct{}), stop: make(chan context.Context, 1)}
 	m.cfg.Node.Log = m.log
+	m.cfg.Node.peers = &peers{}
+	if cfg.Forward != nil {
+		m.cfg.Node.peers.forward = m.forward
+	}
+	if !cfg.VerifyEverything {
+		if m.cfg.Node.peers.vouchers, err = newVouchers(state.Genesis(), cfg.Node.Signer); err != nil {
+			return nil, err
+		}
+	}
 	m.ctx, m.cancel = context.WithCancelCause(context.Background())
 	n, err := begin(ctx, m.cfg.Node, state, nil)
 	if err != nil {
@@ -396,43 +405,49 @@ func (m *Member) Err() error { return context.Cause(m.ctx) }
 // sending it again is always safe.
 func (m *Member) Submit(ctx context.Context, leaf []byte, segments [][]byte) (settlement.Result, error) {
 	n := m.node.Load()
-	if n.seq != nil {
-		result, err := n.Submit(ctx, leaf, segments)
-		if err != nil && entry.CodeOf(err) == "" && n.ctx.Err() != nil && ctx.Err() == nil {
-			return settlement.Result{}, entry.Refuse(entry.TryLater, "the node sequences no more; nothing is known of the entry")
+	if n.seq == nil {
+		if m.cfg.Forward == nil || m.cfg.Forwarded != nil && m.cfg.Forwarded(ctx) {
+			return settlement.Result{}, entry.Refuse(entry.TryLater, "this node does not sequence")
 		}
-		return result, err
+		if m.leader() == nil {
+			return settlement.Result{}, errNoLeader
+		}
 	}
-	if m.cfg.Forward == nil || m.cfg.Forwarded != nil && m.cfg.Forwarded(ctx) {
-		return settlement.Result{}, entry.Refuse(entry.TryLater, "this node does not sequence")
-	}
-	v := m.view.Load()
-	if v == nil || v.Holder == m.me || v.stale(0) {
-		return settlement.Result{}, entry.Refuse(entry.TryLater, "no node sequences now")
-	}
-	if m.forwarding.Add(1) > int64(m.cfg.Node.Limits.Waiting) {
-		m.forwarding.Add(-1)
-		return settlement.Result{}, entry.Refuse(entry.TryLater, "too many entries are being forwarded")
-	}
-	defer m.forwarding.Add(-1)
-	call, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(v.ctx, cancel)() // whoever lost the lease may be a process that stands still
-	result, err := m.cfg.Forward(call, v.URL, leaf, segments)
+	result, err := n.Submit(ctx, leaf, segments)
 	switch {
-	case err != nil && entry.CodeOf(err) != "":
-		return settlement.Result{}, err
-	case err != nil && ctx.Err() != nil:
-		return settlement.Result{}, ctx.Err()
-	case err != nil:
-		m.log.Debug("an entry was not forwarded", "url", v.URL, "error", err)
-		return settlement.Result{}, entry.Refuse(entry.TryLater, "the node that sequences did not answer; nothing is known of the entry")
+	case err != nil && entry.CodeOf(err) == "" && n.ctx.Err() != nil && ctx.Err() == nil:
+		return settlement.Result{}, entry.Refuse(entry.TryLater, "the node has ended what it did for the ledger; nothing is known of the entry")
+	case err != nil || n.seq != nil:
+		return result, err
 	}
 	// An answer may be followed at once by a read from this node.
 	if err := m.WaitBlock(ctx, result.Height); err != nil && !errors.Is(err, ErrStopped) {
 		return settlement.Result{}, err
 	}
 	return result, nil
+}
+
+var errNoLeader = entry.Refuse(entry.TryLater, "no node sequences now")
+
+// leader is the lease of another node that is not stale; nil where this node knows of none.
+func (m *Member) leader() *view {
+	if v := m.view.Load(); v != nil && v.Holder != m.me && !v.stale(0) {
+		return v
+	}
+	return nil
+}
+
+// forward hands entries to the node that holds the lease, and waits for the answers no longer than that node holds it: whoever lost the lease
+// may be a process that stands still.
+func (m *Member) forward(ctx context.Context, entries []Forwarded) ([]Answer, error) {
+	v := m.leader()
+	if v == nil {
+		return nil, errNoLeader
+	}
+	call, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(v.ctx, cancel)()
+	return m.cfg.Forward(call, v.URL, entries)
 }
 
 // Ready names why the node should be sent no entries now: as Node.Ready and, in a node that follows, CheckLeader.

@@ -112,11 +112,10 @@ func (c *callers) stream(caller Caller) (release func(), err error) {
 // Lane names the queue that a request's submissions wait in: its caller's, by the name of the certificate. Callers on this machine without one share
 // the lane "". What another node forwarded waits in the lane of whoever sent it there.
 func Lane(ctx context.Context) string {
-	c, ok := CallerFrom(ctx)
-	if Forwarded(ctx) && (c.Local || c.Has(nodes)) {
-		lane, _ := ctx.Value(forwardedForKey{}).(string)
-		return lane
+	if f := said(ctx); f != nil {
+		return f.GetLane()
 	}
+	c, ok := CallerFrom(ctx)
 	if !ok || c.Local {
 		return ""
 	}

@@ -316,27 +316,36 @@ func TestCallersAreForgotten(t *testing.T) {
 	}
 }
 
-// TestForwardedEntriesWaitInTheirSendersLane: a node is believed about whose entry it forwards, and nobody else is.
+// TestForwardedEntriesWaitInTheirSendersLane: a node is believed about whose entry it forwards, and nobody else is; the same holds for a voucher.
 func TestForwardedEntriesWaitInTheirSendersLane(t *testing.T) {
 	ctx := func(c Caller, by, forName string) context.Context {
 		ctx := context.WithValue(t.Context(), callerKey{}, c)
+		if forName != "" {
+			ctx = context.WithValue(ctx, saidKey{}, &ledgerv1.Forwarded{Lane: forName, Voucher: []byte("voucher")})
+		}
 		if by != "" {
-			ctx = context.WithValue(context.WithValue(ctx, forwardedKey{}, by), forwardedForKey{}, forName)
+			ctx = context.WithValue(ctx, forwardedKey{}, by)
 		}
 		return ctx
 	}
 	node := Caller{Name: "operator/node2", Roles: []optionsv1.Role{optionsv1.Role_ROLE_OPERATOR}}
 	bank := Caller{Name: "bank/first", Roles: []optionsv1.Role{optionsv1.Role_ROLE_BANK}}
 	here := Caller{Name: "loopback", Roles: allRoles, Local: true}
-	for _, test := range []struct {
-		ctx  context.Context
-		want string
+	for i, test := range []struct {
+		ctx     context.Context
+		want    string
+		voucher bool
 	}{
-		{ctx(bank, "", ""), "bank/first"}, {ctx(here, "", ""), ""}, {t.Context(), ""}, {ctx(node, "", ""), "operator/node2"},
-		{ctx(node, "node2", "bank/first"), "bank/first"}, {ctx(here, "node2", "bank/first"), "bank/first"}, {ctx(bank, "node2", "bank/second"), "bank/first"},
+		{ctx(bank, "", ""), "bank/first", false}, {ctx(here, "", ""), "", false}, {t.Context(), "", false}, {ctx(node, "", ""), "operator/node2", false},
+		{ctx(node, "node2", "bank/first"), "bank/first", true}, {ctx(here, "node2", "bank/first"), "bank/first", true},
+		{ctx(bank, "node2", "bank/second"), "bank/first", false}, {ctx(bank, "", "bank/second"), "bank/first", false},
+		{ctx(node, "", "bank/first"), "operator/node2", false}, {ctx(node, "node2", ""), "operator/node2", false},
 	} {
 		if got := Lane(test.ctx); got != test.want {
-			t.Errorf("lane %q, want %q", got, test.want)
+			t.Errorf("%d: lane %q, want %q", i, got, test.want)
+		}
+		if got := Voucher(test.ctx) != nil; got != test.voucher {
+			t.Errorf("%d: a voucher is handed on: %v", i, got)
 		}
 	}
 }

@@ -56,7 +56,6 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx := context.WithValue(r.Context(), callerKey{}, caller)
 	if by := r.Header.Get(forwardedBy); by != "" {
 		ctx = context.WithValue(ctx, forwardedKey{}, by)
-		ctx = context.WithValue(ctx, forwardedForKey{}, r.Header.Get(forwardedFor))
 	}
 	rule, isRPC := g.rules[r.URL.Path]
 	if !isRPC {

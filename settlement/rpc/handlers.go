@@ -115,6 +115,8 @@ func (h *handlers) submit(ctx context.Context, req *ledgerv1.SubmitRequest) (Acc
 			return Accepted{}, entry.Refuse(CodeRoleNotAllowed, "%s submits no %s", c.Name, kind)
 		}
 	}
+	ctx, end := h.one(ctx, req)
+	defer end()
 	return h.ledger.Submit(ctx, req.GetEntry(), req.GetSegments())
 }
 

@@ -23,6 +23,7 @@ type memberFlags struct {
 	name, advertise string
 	lease           time.Duration
 	recheck         bool
+	verify          bool
 }
 
 // Bounds of --lease: shorter ones pass on whenever a machine is busy, longer ones keep a ledger standing still.
@@ -37,13 +38,14 @@ func (m *memberFlags) add(cmd *cobra.Command) {
 	f.StringVar(&m.advertise, "advertise", "", "where the other nodes reach this one (default: the address that it listens on)")
 	f.DurationVar(&m.lease, "lease", 3*time.Second, "how long the node that writes may be silent before another takes over")
 	f.BoolVar(&m.recheck, "recheck", false, "check the proofs of blocks that other nodes wrote, beside everything else")
+	f.BoolVar(&m.verify, "verify-everything", false, "check every proof on the node that writes: leave none to the node that was asked, and believe none that another has checked")
 }
 
 func (m *memberFlags) on() bool { return m.name != "" }
 
 func (m *memberFlags) check(cmd *cobra.Command) error {
 	if !m.on() {
-		for _, flag := range []string{"advertise", "lease", "recheck"} {
+		for _, flag := range []string{"advertise", "lease", "recheck", "verify-everything"} {
 			if cmd.Flags().Changed(flag) {
 				return cli.Usagef("--%s is for one of several nodes: give --node-name", flag)
 			}
@@ -107,20 +109,12 @@ func (m *memberFlags) start(ctx context.Context, cfg node.Config, url string, ce
 	caller := &http.Client{Transport: doors.Transport(certificates), CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	forward := rpc.Forward(caller, m.name)
 	member, err := node.Join(ctx, node.MemberConfig{
-		Node: cfg, Name: m.name, URL: url, Lease: m.lease, Forwarded: rpc.Forwarded,
-		Forward: func(ctx context.Context, url string, leaf []byte, segments [][]byte) (settlement.Result, error) {
+		Node: cfg, Name: m.name, URL: url, Lease: m.lease, VerifyEverything: m.verify, Forwarded: rpc.Forwarded,
+		Forward: func(ctx context.Context, url string, entries []node.Forwarded) ([]node.Answer, error) {
 			if _, _, err := doors.HTTP(url, certificates); err != nil { // the address comes out of the database
-				return settlement.Result{}, err
+				return nil, err
 			}
-			got, err := forward(ctx, url, leaf, segments)
-			if err != nil {
-				return settlement.Result{}, err
-			}
-			status := settlement.Accepted
-			if got.Before {
-				status = settlement.SettledBefore
-			}
-			return settlement.Result{Status: status, ID: got.ID, EntryIndex: got.EntryIndex, Height: got.Height}, nil
+			return forwardBy(ctx, forward, url, entries)
 		},
 	})
 	if errors.Is(err, node.ErrNoLease) {
@@ -130,6 +124,24 @@ func (m *memberFlags) start(ctx context.Context, cfg node.Config, url string, ce
 		return nil, err
 	}
 	return member, nil
+}
+
+// forwardBy hands entries of a node to another over the network edge.
+func forwardBy(ctx context.Context, forward func(context.Context, string, []rpc.Sent) ([]rpc.Judged, error), url string, entries []node.Forwarded) ([]node.Answer, error) {
+	sent := make([]rpc.Sent, len(entries))
+	for i, e := range entries {
+		sent[i] = rpc.Sent{Entry: e.Leaf, Segments: e.Segments, Lane: e.Lane, Voucher: e.Voucher, TraceParent: e.TraceParent}
+	}
+	got, err := forward(ctx, url, sent)
+	answers := make([]node.Answer, len(got))
+	for i, j := range got {
+		status := settlement.Accepted
+		if j.Before {
+			status = settlement.SettledBefore
+		}
+		answers[i] = node.Answer{Result: settlement.Result{Status: status, ID: j.ID, EntryIndex: j.EntryIndex, Height: j.Height}, Err: j.Err}
+	}
+	return answers, err
 }
 
 // roleOf tells what one of several nodes does; nil for the one node of a ledger.

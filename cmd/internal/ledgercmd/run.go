@@ -282,7 +282,7 @@ type served struct{ running }
 
 // Submit settles one entry.
 func (s served) Submit(ctx context.Context, leaf []byte, segments [][]byte) (rpc.Accepted, error) {
-	r, err := s.running.Submit(node.WithCaller(ctx, rpc.Lane(ctx)), leaf, segments)
+	r, err := s.running.Submit(node.WithVoucher(node.WithCaller(ctx, rpc.Lane(ctx)), rpc.Voucher(ctx)), leaf, segments)
 	if err != nil {
 		return rpc.Accepted{}, stopping(err)
 	}

@@ -91,13 +91,21 @@ func member(name string) error {
 		Node: node.Config{Store: store, Verifier: verifier(), Recheck: verifier(), Signer: signer, Now: clock(base), Log: log,
 			Witnesses: []journal.Endpoint{{Name: l.Genesis.Witnesses.Members[0].Name, URL: os.Getenv(envWitness)}}},
 		Name: name, URL: "http://" + listener.Addr().String(), Lease: lease, Forwarded: rpc.Forwarded,
-		Forward: func(ctx context.Context, url string, leaf []byte, segments [][]byte) (settlement.Result, error) {
-			got, err := forward(ctx, url, leaf, segments)
-			status := settlement.Accepted
-			if got.Before {
-				status = settlement.SettledBefore
+		Forward: func(ctx context.Context, url string, entries []node.Forwarded) ([]node.Answer, error) {
+			sent := make([]rpc.Sent, len(entries))
+			for i, e := range entries {
+				sent[i] = rpc.Sent{Entry: e.Leaf, Segments: e.Segments, Lane: e.Lane, Voucher: e.Voucher, TraceParent: e.TraceParent}
 			}
-			return settlement.Result{Status: status, ID: got.ID, EntryIndex: got.EntryIndex, Height: got.Height}, err
+			got, err := forward(ctx, url, sent)
+			answers := make([]node.Answer, len(got))
+			for i, j := range got {
+				status := settlement.Accepted
+				if j.Before {
+					status = settlement.SettledBefore
+				}
+				answers[i] = node.Answer{Result: settlement.Result{Status: status, ID: j.ID, EntryIndex: j.EntryIndex, Height: j.Height}, Err: j.Err}
+			}
+			return answers, err
 		},
 	})
 	if err != nil {
@@ -123,7 +131,7 @@ func member(name string) error {
 type served struct{ *node.Member }
 
 func (s served) Submit(ctx context.Context, leaf []byte, segments [][]byte) (rpc.Accepted, error) {
-	r, err := s.Member.Submit(ctx, leaf, segments)
+	r, err := s.Member.Submit(node.WithVoucher(node.WithCaller(ctx, rpc.Lane(ctx)), rpc.Voucher(ctx)), leaf, segments)
 	if errors.Is(err, node.ErrStopped) {
 		err = entry.Refuse(entry.TryLater, "the node is stopping")
 	}
