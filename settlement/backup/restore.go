@@ -21,7 +21,8 @@ func (b *Backup) Verify(ctx context.Context, head proof.Head, verifier settlemen
 }
 
 // Restore is Verify, and writes every block into a new store on the way, which it returns open. The store's first fencing epoch is taken.
-// After an error the new store is worth nothing: whoever made the place for it removes it.
+// After an error the new store is worth nothing: whoever made the place for it removes it. In a database, where it has its place from the
+// beginning, it is unfinished until it is whole (replay.UnfinishedOpener).
 func (b *Backup) Restore(ctx context.Context, head proof.Head, verifier settlement.Verifier, opener settlement.Opener, progress replay.Progress) (_ settlement.Store, _ *settlement.State, err error) {
 	t := &target{ctx: ctx, opener: opener}
 	defer func() {
@@ -44,6 +45,9 @@ func (b *Backup) Restore(ctx context.Context, head proof.Head, verifier settleme
 	}
 	if err := t.store.SaveSnapshot(ctx, state.Height(), state.Marshal()); err != nil {
 		return nil, nil, fmt.Errorf("restore: snapshot: %w", err)
+	}
+	if err := t.finish(ctx); err != nil {
+		return nil, nil, fmt.Errorf("restore: %w", err)
 	}
 	return t.store, state, nil
 }
@@ -124,6 +128,7 @@ type target struct {
 	ctx      context.Context
 	opener   settlement.Opener
 	store    settlement.Store
+	finish   func(context.Context) error
 	stored   *replay.Stored
 	head     settlement.Head
 	segments [][]byte // of the block that comes next
@@ -132,7 +137,7 @@ type target struct {
 // Add writes a block.
 func (t *target) Add(block *settlement.Block) (err error) {
 	if block.Height == 0 {
-		if t.store, err = t.opener.Create(t.ctx, block); err != nil {
+		if t.store, t.finish, err = replay.CreateUnfinished(t.ctx, t.opener, block); err != nil {
 			return fmt.Errorf("create store: %w", err)
 		}
 		t.stored = replay.NewStored(t.ctx, t.store)

@@ -239,8 +239,8 @@ func (s *Store) fill(b *pgx.Batch, p *prepared, before *edge) *edge {
 	return next
 }
 
-// found writes block 0 and the rows that there is one of.
-func (s *Store) found(ctx context.Context, genesis *settlement.Block) error {
+// found writes block 0 and the rows that there is one of; the one that names the ledger only if it is whole.
+func (s *Store) found(ctx context.Context, genesis *settlement.Block, whole bool) error {
 	ctx, done, err := s.enter(ctx)
 	if err != nil {
 		return err
@@ -254,7 +254,9 @@ func (s *Store) found(ctx context.Context, genesis *settlement.Block) error {
 	var next *edge
 	_, err = s.change(ctx, transaction{
 		claim: func(b *pgx.Batch) {
-			b.Queue(s.sql.AddLedger, ledger[:])
+			if whole {
+				b.Queue(s.sql.AddLedger, ledger[:])
+			}
 			b.Queue(s.sql.AddHead, int64(genesis.Size()), genesis.Root[:], int64(len(genesis.Nullifiers)))
 		},
 		rest: func(_ context.Context, _ pgx.Tx, b *pgx.Batch) error {

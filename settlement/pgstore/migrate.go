@@ -122,8 +122,8 @@ func (o *Opener) Migrate(ctx context.Context) error {
 	if state, err := o.look(ctx, conn); err != nil || state != schemaLedger {
 		if err == nil {
 			err = settlement.ErrStoreNotFound
-			if state == schemaHalf {
-				err = settlement.ErrStoreHalfCreated
+			if state != schemaEmpty {
+				err = state.half()
 			}
 		}
 		return named(what, err)

@@ -138,10 +138,19 @@ func (o *Opener) Where() string { return o.where }
 type schema int
 
 const (
-	schemaEmpty  schema = iota
-	schemaLedger        // a layout, and block 0 in it
-	schemaHalf          // some tables, but no block 0: a creation cut short
+	schemaEmpty      schema = iota
+	schemaLedger            // a layout, block 0 in it, and the ledger named
+	schemaHalf              // some tables, but no block 0: a creation cut short
+	schemaUnfinished        // block 0, and perhaps more, but no name: a copy or restore that goes on or was cut short
 )
+
+// half is what an unfinished ledger is called.
+func (s schema) half() error {
+	if s == schemaUnfinished {
+		return fmt.Errorf("a copy or restore into it goes on, or was cut short: %w", settlement.ErrStoreHalfCreated)
+	}
+	return settlement.ErrStoreHalfCreated
+}
 
 // connect makes one connection for finding out and for changes of the layout.
 func (o *Opener) connect(ctx context.Context) (*pgx.Conn, error) {
@@ -166,16 +175,14 @@ func closeConn(conn *pgx.Conn) {
 
 // look tells what is in the schema.
 func (o *Opener) look(ctx context.Context, conn *pgx.Conn) (schema, error) {
-	rows, err := conn.Query(ctx, o.sql.Tables, o.schema)
-	if err != nil {
-		return schemaEmpty, err
-	}
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	names, err := o.tables(ctx, conn)
 	if err != nil || len(names) == 0 {
 		return schemaEmpty, err
 	}
-	if !slices.Contains(names, "layout") || !slices.Contains(names, "head") {
-		return schemaHalf, nil
+	for _, name := range []string{"layout", "head", "ledger"} {
+		if !slices.Contains(names, name) {
+			return schemaHalf, nil
+		}
 	}
 	var h headRow
 	switch err := conn.QueryRow(ctx, o.sql.Head).Scan(h.scan()...); {
@@ -184,11 +191,36 @@ func (o *Opener) look(ctx context.Context, conn *pgx.Conn) (schema, error) {
 	case err != nil:
 		return schemaHalf, err
 	}
+	var ledger []byte
+	switch err := conn.QueryRow(ctx, o.sql.Ledger).Scan(&ledger); {
+	case errors.Is(err, pgx.ErrNoRows):
+		return schemaUnfinished, nil
+	case err != nil:
+		return schemaHalf, err
+	}
 	return schemaLedger, nil
+}
+
+// tables lists what is in the schema.
+func (o *Opener) tables(ctx context.Context, conn *pgx.Conn) ([]string, error) {
+	rows, err := conn.Query(ctx, o.sql.Tables, o.schema)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
 // Create makes the schema and its tables and writes block 0.
 func (o *Opener) Create(ctx context.Context, genesis *settlement.Block) (settlement.Store, error) {
+	s, err := o.create(ctx, genesis, true)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// create makes a ledger that is whole, or one that still has to be finished.
+func (o *Opener) create(ctx context.Context, genesis *settlement.Block, whole bool) (*Store, error) {
 	if genesis.Height != 0 || genesis.FirstIndex != 0 || len(genesis.Entries) == 0 {
 		return nil, fmt.Errorf("pgstore: block %d at index %d with %d entries founds no ledger", genesis.Height, genesis.FirstIndex, len(genesis.Entries))
 	}
@@ -204,8 +236,8 @@ func (o *Opener) Create(ctx context.Context, genesis *settlement.Block) (settlem
 		return nil, named(what, err)
 	case state == schemaLedger:
 		return nil, named(what, settlement.ErrStoreExists)
-	case state == schemaHalf:
-		return nil, named(what, settlement.ErrStoreHalfCreated)
+	case state != schemaEmpty:
+		return nil, named(what, state.half())
 	}
 	if err := o.makeSchema(ctx, conn); err != nil {
 		if beside(err) {
@@ -217,7 +249,7 @@ func (o *Opener) Create(ctx context.Context, genesis *settlement.Block) (settlem
 	if err != nil {
 		return nil, named(what, err)
 	}
-	if err := s.found(ctx, genesis); err != nil {
+	if err := s.found(ctx, genesis, whole); err != nil {
 		return nil, errors.Join(named(what, err), s.Close())
 	}
 	return s, nil
@@ -294,8 +326,8 @@ func (o *Opener) ledger(ctx context.Context) (found entry.GenesisHash, err error
 		return found, err
 	case state == schemaEmpty:
 		return found, settlement.ErrStoreNotFound
-	case state == schemaHalf:
-		return found, settlement.ErrStoreHalfCreated
+	case state != schemaLedger:
+		return found, state.half()
 	}
 	version, err := o.version(ctx, conn)
 	if err != nil {

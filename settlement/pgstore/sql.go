@@ -12,7 +12,7 @@ type texts struct {
 	// Finding out what is there.
 	Server, SchemaExists, Tables, CreateSchema string
 	CreateLayout, Layout, AddLayout            string
-	Ledger, AddLedger, AddHead                 string
+	Ledger, AddLedger, AddHead, Discard        string
 
 	// Head.
 	Head, HeadLocked, Claim, Acquire, NoTimeout string
@@ -43,6 +43,9 @@ var source = texts{
 	Ledger:       `SELECT genesis FROM @.ledger WHERE id = 1`,
 	AddLedger:    `INSERT INTO @.ledger (id, genesis) VALUES (1, $1)`,
 	AddHead:      `INSERT INTO @.head (id, epoch, height, log_size, root, part, in_part, spent) VALUES (1, 0, 0, $1, $2, 0, $3, $3)`,
+
+	// What Discard removes: all tables of the layout.
+	Discard: `DROP TABLE IF EXISTS @.ledger, @.head, @.blocks, @.entries, @.segments, @.commitments, @.nullifiers, @.sequences, @.tiles, @.newest, @.lease, @.layout`,
 
 	Head:       `SELECT epoch, height, log_size, root, part, spent FROM @.head WHERE id = 1`,
 	HeadLocked: `SELECT epoch, height, log_size, root, part, spent FROM @.head WHERE id = 1 FOR UPDATE`,

@@ -16,6 +16,23 @@ var ErrDiffers = errors.New("replay: the copy differs")
 // errTargetLost: somebody else writes to the target of a copy.
 var errTargetLost = errors.New("somebody else writes to the target")
 
+// UnfinishedOpener is an Opener of stores that have no place of their own to be filled at, as a database has none. An unfinished store
+// cannot be opened, and is named ErrStoreHalfCreated, until finish was called.
+type UnfinishedOpener interface {
+	settlement.Opener
+	CreateUnfinished(ctx context.Context, genesis *settlement.Block) (store settlement.Store, finish func(context.Context) error, err error)
+}
+
+// CreateUnfinished creates a store to be filled. For an Opener that knows no unfinished stores finish does nothing, and the caller fills it at
+// a place from which it is moved when it is whole.
+func CreateUnfinished(ctx context.Context, opener settlement.Opener, genesis *settlement.Block) (settlement.Store, func(context.Context) error, error) {
+	if o, ok := opener.(UnfinishedOpener); ok {
+		return o.CreateUnfinished(ctx, genesis)
+	}
+	store, err := opener.Create(ctx, genesis)
+	return store, func(context.Context) error { return nil }, err
+}
+
 // Copy writes everything that a store keeps above block 0, which the target was
 // created with. Nobody may write to either of them meanwhile: the caller has
 // acquired the source.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,6 +14,7 @@ import (
 	"github.com/comity-ledger/comity/cmd/internal/cli"
 	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/entry"
+	"github.com/comity-ledger/comity/settlement/pebblestore"
 	"github.com/comity-ledger/comity/settlement/pgstore"
 	"github.com/comity-ledger/comity/settlement/replay"
 )
@@ -27,7 +29,8 @@ or between two of a kind. A store is a data folder, an address postgres://USER@H
 The ledger must stand still. The copy takes it over first, so that a node that still runs on the source can write nothing more. Then it
 copies block by block, reads the whole copy again, rebuilds the state from it and compares roots and state with the source.
 
-A target that holds anything is refused. The source stays as it is, and must not be run again once the copy runs: the witnesses would refuse
+A target that holds anything is refused. A copy that is cut short leaves DATA/store.partial in a data folder, which the next copy begins anew, and in a
+database what every command refuses as half_created; --start-over removes that, and never a ledger. The source stays as it is, and must not be run again once the copy runs: the witnesses would refuse
 whichever of the two is behind. A data folder's key that signs checkpoints is not copied; it stays with the operator.`,
 		Example: `  comity ledger copy --from aurelia --to 'postgres://comity@db.example/ledgers?search_path=aurelia&sslmode=verify-full'
   comity ledger run --data aurelia --store @aurelia.address
@@ -39,9 +42,10 @@ whichever of the two is behind. A data folder's key that signs checkpoints is no
 	_ = cmd.MarkFlagRequired("from")
 	_ = cmd.MarkFlagRequired("to")
 	unsafe := cmd.Flags().Bool("store-unsafe", false, "use a database whose settings may lose what it acknowledged")
+	over := cmd.Flags().Bool("start-over", false, "remove from the target database what a copy or restore that was cut short has left there")
 	asJSON := cli.JSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return copyLedger(cmd, *from, *to, *unsafe, *asJSON)
+		return copyLedger(cmd, *from, *to, *unsafe, *over, *asJSON)
 	}
 	return cmd
 }
@@ -106,13 +110,13 @@ func (e *endpoint) admits(ledger entry.GenesisHash) error {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("read data folder: %w", err)
 	}
-	if len(entries) != 0 {
+	if len(entries) != 0 && (len(entries) > 1 || entries[0].Name() != filepath.Base(e.folder.partial())) {
 		return cli.RefusedAs("folder_not_empty", fmt.Errorf("%s is not empty: a data folder is used for nothing else", e.folder))
 	}
 	return nil
 }
 
-func copyLedger(cmd *cobra.Command, from, to string, unsafe, asJSON bool) (err error) {
+func copyLedger(cmd *cobra.Command, from, to string, unsafe, over, asJSON bool) (err error) {
 	ctx := cmd.Context()
 	source, err := endpointOf(cmd, from, unsafe)
 	if err != nil {
@@ -145,11 +149,29 @@ func copyLedger(cmd *cobra.Command, from, to string, unsafe, asJSON bool) (err e
 	if err != nil {
 		return fmt.Errorf("genesis of the source: %w", err)
 	}
-	dst, err := target.Create(ctx, first)
+	if target.folder != "" { // filled beside its place, which it takes when it is whole
+		if err := os.RemoveAll(target.folder.partial()); err != nil {
+			return fmt.Errorf("remove an unfinished copy: %w", err)
+		}
+		if target.Opener, err = pebblestore.New(pebblestore.Config{Dir: target.folder.partial()}); err != nil {
+			return err
+		}
+	}
+	if over {
+		if err := startOver(cmd, target.Opener); err != nil {
+			return err
+		}
+	}
+	dst, finish, err := replay.CreateUnfinished(ctx, target.Opener, first)
 	if err != nil {
 		return named(fmt.Errorf("create the target: %w", err))
 	}
-	defer func() { err = errors.Join(err, dst.Close()) }()
+	closed := false
+	defer func() {
+		if !closed {
+			err = errors.Join(err, dst.Close())
+		}
+	}()
 	// From here on nobody else adds to the source.
 	head, err := src.Acquire(ctx)
 	if err != nil {
@@ -161,12 +183,24 @@ func copyLedger(cmd *cobra.Command, from, to string, unsafe, asJSON bool) (err e
 		bar.Describe("check the copy")
 		err = replay.Same(ctx, src, dst, head, progress)
 	}
+	if err == nil {
+		err = finish(ctx)
+	}
 	bar.Done()
 	if errors.Is(err, replay.ErrDiffers) {
 		return cli.Exit(cli.Unverified, err)
 	}
 	if err != nil {
 		return named(err)
+	}
+	closed = true
+	if err := dst.Close(); err != nil {
+		return named(err)
+	}
+	if target.folder != "" {
+		if err := put(target.folder.partial(), target.folder.store()); err != nil {
+			return err
+		}
 	}
 	if target.folder != "" && !exists(target.folder.genesis()) {
 		if err := writeGenesis(target.folder, g); err != nil {

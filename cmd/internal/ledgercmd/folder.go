@@ -21,6 +21,7 @@ import (
 //	genesis.bin    the same as the exact bytes of the genesis entry, to hand to wallets and auditors
 //	log.key        the key that signs checkpoints, encrypted
 //	store/         the log and everything that follows from it, unless a database holds it
+//	store.partial/ a copy that goes on or was cut short
 type folder string
 
 func (f folder) draft() string   { return filepath.Join(string(f), "draft.json") }
@@ -28,6 +29,8 @@ func (f folder) genesis() string { return filepath.Join(string(f), "genesis.json
 func (f folder) binary() string  { return filepath.Join(string(f), "genesis.bin") }
 func (f folder) logKey() string  { return filepath.Join(string(f), "log.key") }
 func (f folder) store() string   { return filepath.Join(string(f), "store") }
+
+func (f folder) partial() string { return filepath.Join(string(f), "store.partial") }
 
 func exists(path string) bool {
 	_, err := os.Lstat(path)
@@ -76,6 +79,18 @@ func (f folder) readGenesis() (*entry.Genesis, error) {
 
 func (f folder) opener(progress func(done, total uint64)) (settlement.Opener, error) {
 	return pebblestore.New(pebblestore.Config{Dir: f.store(), Progress: progress})
+}
+
+// put moves a folder that is whole to its place, durably.
+func put(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
+		return fmt.Errorf("put %s in its place: %w", to, err)
+	}
+	d, err := os.Open(filepath.Dir(to))
+	if err != nil {
+		return fmt.Errorf("put %s in its place: %w", to, err)
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // storeRefusals names what can be wrong with a store, for exit codes and scripts.
