@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -86,7 +87,8 @@ func newWitness(c *config, n *nation) (*validating, error) {
 		return nil, errors.Join(err, w.folder.Close())
 	}
 	w.ctx, w.stop = context.WithCancel(context.Background())
-	w.server = &http.Server{Handler: serving.Handler(), BaseContext: func(net.Listener) context.Context { return w.ctx }, ReadHeaderTimeout: 5 * time.Second}
+	w.server = &http.Server{Handler: serving.Handler(), BaseContext: func(net.Listener) context.Context { return w.ctx }, ReadHeaderTimeout: 5 * time.Second,
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
 	w.wait.Go(func() { _ = w.server.Serve(w.listen) }) // ends with Close
 	return w, nil
 }

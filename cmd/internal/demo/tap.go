@@ -30,17 +30,20 @@ func newTap(ledger string) (*tap, error) {
 		return nil, err
 	}
 	t := &tap{url: "http://" + listener.Addr().String()}
-	proxy := httputil.NewSingleHostReverseProxy(target)
-	proxy.FlushInterval = -1 // streams
-	proxy.ModifyResponse = func(r *http.Response) error {
-		if do := t.before.Load(); do != nil && strings.HasSuffix(r.Request.URL.Path, "/SubmitBatch") {
-			(*do)()
-		}
-		return nil
+	silent := log.New(io.Discard, "", 0) // a relayer that is killed leaves its answer half-read
+	proxy := &httputil.ReverseProxy{
+		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		FlushInterval: -1, // streams
+		ModifyResponse: func(r *http.Response) error {
+			if do := t.before.Load(); do != nil && strings.HasSuffix(r.Request.URL.Path, "/SubmitBatch") {
+				(*do)()
+			}
+			return nil
+		},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
+		ErrorLog:     silent,
 	}
-	proxy.ErrorLog = log.New(io.Discard, "", 0) // a relayer that is killed leaves its answer half-read
-	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
-	t.server = &http.Server{Handler: proxy, ReadHeaderTimeout: 5 * time.Second}
+	t.server = &http.Server{Handler: proxy, ReadHeaderTimeout: 5 * time.Second, ErrorLog: silent}
 	go func() { _ = t.server.Serve(listener) }() // ends with close
 	return t, nil
 }
