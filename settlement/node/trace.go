@@ -159,8 +159,9 @@ func (j *journey) end(kind string, r settlement.Result, err error, sub *settleme
 	j.span.SetAttributes(attribute.String("entry.kind", kind), attribute.String("outcome", outcomeOf(r, err)))
 	if sub != nil {
 		j.span.SetAttributes(attribute.String("entry.id", sub.ID.String()))
-		if hold := holdOf(sub); hold != "" {
-			j.span.SetAttributes(attribute.String("hold.id", hold))
+		if hold, about := holdOf(sub); about {
+			j.span.SetAttributes(attribute.String("hold.id", hold.String()))
+			j.span.AddLink(holdLink(hold))
 		}
 	}
 	if err == nil {
@@ -174,23 +175,29 @@ func (j *journey) end(kind string, r settlement.Result, err error, sub *settleme
 }
 
 // holdOf is the hold that an entry places or is about: the name under which both ledgers of a bridge payment speak of it.
-func holdOf(sub *settlement.Submission) string {
+func holdOf(sub *settlement.Submission) (hold entry.HoldID, about bool) {
 	switch e := sub.Entry.(type) {
 	case *entry.Resolve:
-		return e.Hold.String()
+		return e.Hold, true
 	case *entry.Attest:
-		return e.Hold.String()
+		return e.Hold, true
 	case *entry.Amend:
-		return e.Hold.String()
+		return e.Hold, true
 	case *entry.Override:
-		return e.Hold.String()
+		return e.Hold, true
 	}
 	for i, leg := range sub.Legs() {
 		if leg.Condition.Type != 0 {
-			return entry.HoldID{Tx: sub.ID, Leg: uint8(i)}.String()
+			return entry.HoldID{Tx: sub.ID, Leg: uint8(i)}, true
 		}
 	}
-	return ""
+	return entry.HoldID{}, false
+}
+
+// holdLink leads to the trace of a hold, whose ids follow from the hold's: there the traces of its placing and of its resolution meet.
+func holdLink(hold entry.HoldID) trace.Link {
+	t, s := hold.Trace()
+	return trace.Link{SpanContext: trace.NewSpanContext(trace.SpanContextConfig{TraceID: t, SpanID: s, TraceFlags: trace.FlagsSampled, Remote: true})}
 }
 
 // await keeps a journey until its entry is final. Past the bound it is let go: that it was final is then not in its trace.
