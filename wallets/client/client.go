@@ -206,6 +206,30 @@ func (c *Client) Blocks(ctx context.Context, from uint64) iter.Seq2[*wallets.Blo
 	}
 }
 
+// Leaves yields the blocks from a height on without their segments: up to the ledger's head or, with follow, those to come as well. It ends with the
+// stream; who follows begins again where it broke.
+func (c *Client) Leaves(ctx context.Context, from uint64, follow bool) iter.Seq2[*wallets.Block, error] {
+	return func(yield func(*wallets.Block, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		s, err := c.rpc.StreamBlocks(ctx, &ledgerv1.StreamBlocksRequest{FromHeight: from, StopAtHead: !follow, OmitSegments: true})
+		if err != nil {
+			yield(nil, fail("read blocks", err))
+			return
+		}
+		defer s.Close()
+		for s.Receive() {
+			b := s.Msg().GetBlock()
+			if !yield(&wallets.Block{Height: b.GetHeight(), TimeMillis: b.GetTimeMillis(), FirstIndex: b.GetFirstIndex(), Entries: b.GetEntries(), Checkpoint: b.GetCheckpoint()}, nil) {
+				return
+			}
+		}
+		if err := s.Err(); err != nil {
+			yield(nil, fail("read blocks", err))
+		}
+	}
+}
+
 // stream reads one stream. done means that the consumer wants no more.
 func (c *Client) stream(ctx context.Context, from uint64, yield func(*wallets.Block, error) bool) (next uint64, done bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)

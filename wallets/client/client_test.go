@@ -48,7 +48,7 @@ func (f *fake) GetStatus(context.Context, *ledgerv1.GetStatusRequest) (*ledgerv1
 
 func (f *fake) StreamBlocks(_ context.Context, r *ledgerv1.StreamBlocksRequest, s *connect.ServerStream[ledgerv1.StreamBlocksResponse]) error {
 	f.asked = append(f.asked, r.GetFromHeight())
-	if !r.GetStopAtHead() {
+	if !r.GetStopAtHead() && !r.GetOmitSegments() {
 		return connect.NewError(connect.CodeInvalidArgument, errors.New("would wait for ever"))
 	}
 	for h := r.GetFromHeight(); h < f.blocks; h++ {
@@ -56,7 +56,11 @@ func (f *fake) StreamBlocks(_ context.Context, r *ledgerv1.StreamBlocksRequest, 
 			delete(f.breakAt, h)
 			return connect.NewError(connect.CodeUnavailable, errors.New("connection lost"))
 		}
-		if err := s.Send(&ledgerv1.StreamBlocksResponse{Block: &ledgerv1.Block{Height: h, TimeMillis: h, FirstIndex: 2 * h, Entries: [][]byte{{1}, {2}}, Segments: [][]byte{{3}}}}); err != nil {
+		block := &ledgerv1.Block{Height: h, TimeMillis: h, FirstIndex: 2 * h, Entries: [][]byte{{1}, {2}}}
+		if !r.GetOmitSegments() {
+			block.Segments = [][]byte{{3}}
+		}
+		if err := s.Send(&ledgerv1.StreamBlocksResponse{Block: block}); err != nil {
 			return err
 		}
 	}
@@ -147,6 +151,28 @@ func TestABrokenStreamGoesOnWhereItStopped(t *testing.T) {
 	for b := range c.Blocks(t.Context(), 0) {
 		if b.Height == 2 {
 			break // a consumer that has enough ends the stream
+		}
+	}
+}
+
+// Who wants leaves alone is not sent the segments, and hears of a broken stream at once.
+func TestLeavesAreReadWithoutSegments(t *testing.T) {
+	f := &fake{blocks: 5, breakAt: map[uint64]bool{4: true}}
+	c := serve(t, f)
+	for _, follow := range []bool{true, false} {
+		next, broken := uint64(1), error(nil)
+		for b, err := range c.Leaves(t.Context(), 1, follow) {
+			if err != nil {
+				broken = err
+				break
+			}
+			if b.Height != next || len(b.Entries) != 2 || len(b.Segments) != 0 {
+				t.Fatalf("%+v, want block %d", b, next)
+			}
+			next++
+		}
+		if follow && (next != 4 || connect.CodeOf(broken) != connect.CodeUnavailable) || !follow && (next != 5 || broken != nil) {
+			t.Errorf("follow %t: up to block %d, %v", follow, next, broken)
 		}
 	}
 }

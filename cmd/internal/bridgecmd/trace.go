@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/comity-ledger/comity/bridge"
+	"github.com/comity-ledger/comity/bridge/relayer"
 	"github.com/comity-ledger/comity/bridge/rpc"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/wallets/client"
@@ -73,32 +74,45 @@ func (c *callers) work(ctx context.Context, deal *bridge.Deal, do func(context.C
 	return span(ctx, "bridge.hold", do, attribute.String("quote.id", deal.ID.String()))
 }
 
-// submit sends resolutions, with a span for each that has the id of its hold.
-func (r *relayer) submit(ctx context.Context, on *ledger, items []client.BatchItem, sent []bridge.Resolve) (results []client.BatchResult, err error) {
+// Submit implements relayer.Ledger, with a span for each resolution that has the id of its hold.
+func (l relayed) Submit(ctx context.Context, entries []entry.Entry) ([]relayer.Result, error) {
 	tracer := otel.Tracer(scope)
-	ctx, batch := tracer.Start(ctx, "relay.submit", trace.WithNewRoot(), trace.WithAttributes(attribute.String("on", on.name), attribute.Int("relay.resolutions", len(items))))
+	items, resolutions := make([]client.BatchItem, len(entries)), 0
+	for i, e := range entries {
+		items[i].Entry = entry.Encode(e)
+		if _, ok := e.(*entry.Resolve); ok {
+			resolutions++
+		}
+	}
+	ctx, batch := tracer.Start(ctx, "relay.submit", trace.WithNewRoot(), trace.WithAttributes(attribute.String("on", l.name), attribute.Int("relay.resolutions", resolutions)))
 	defer batch.End()
 	start := time.Now()
-	results, err = on.SubmitBatch(ctx, items)
+	results, err := l.SubmitBatch(ctx, items)
 	if err != nil {
 		batch.SetStatus(codes.Error, codeOf(err))
-		return results, err
+		return nil, err
 	}
-	for i, a := range sent {
+	out := make([]relayer.Result, len(results))
+	for i, got := range results {
+		out[i] = relayer.Result{Index: got.Accepted.EntryIndex, Err: got.Err}
+		e, ok := entries[i].(*entry.Resolve)
+		if !ok {
+			continue
+		}
 		_, s := tracer.Start(ctx, "relay.resolve", trace.WithTimestamp(start),
-			trace.WithAttributes(attribute.String("hold.id", a.Hold.String()), attribute.String("outcome", a.Outcome.String())))
-		if results[i].Err != nil {
-			s.SetStatus(codes.Error, codeOf(results[i].Err))
+			trace.WithAttributes(attribute.String("hold.id", e.Hold.String()), attribute.String("outcome", e.Outcome.String())))
+		if got.Err != nil {
+			s.SetStatus(codes.Error, codeOf(got.Err))
 		} else {
-			s.SetAttributes(attribute.Int64("entry.index", int64(results[i].Accepted.EntryIndex)))
+			s.SetAttributes(attribute.Int64("entry.index", int64(got.Accepted.EntryIndex)))
 		}
 		s.End()
 	}
-	return results, nil
+	return out, nil
 }
 
 // measure offers what a relayer does and fails to do.
-func (r *relayer) measure() error {
+func (r *relaying) measure() error {
 	meter := otel.Meter(scope)
 	_, err := meter.Int64ObservableGauge("comity.relay.failing", metric.WithUnit("{task}"), metric.WithDescription("things that a relayer tries and that fail now"),
 		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
