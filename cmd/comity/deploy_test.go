@@ -5,14 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net/url"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"text/template"
@@ -140,8 +141,11 @@ type service struct {
 	Environment map[string]string
 	Command     []string
 	Volumes     []string
-	Networks    []string
+	Networks    attachments
 	Secrets     []string
+	Memory      string `yaml:"mem_limit"`
+	Shared      string `yaml:"shm_size"`
+	Pids        int    `yaml:"pids_limit"`
 	Ports       []string
 	DependsOn   map[string]struct{ Condition string } `yaml:"depends_on"`
 	Health      *struct {
@@ -149,6 +153,49 @@ type service struct {
 		Interval, Timeout string
 		Retries           int
 	} `yaml:"healthcheck"`
+}
+
+// attachments are the networks of a service, with its other names on each.
+type attachments map[string][]string
+
+// UnmarshalYAML reads a list of names, or a map.
+func (a *attachments) UnmarshalYAML(text []byte) error {
+	*a = attachments{}
+	var list []string
+	if yaml.Unmarshal(text, &list) == nil {
+		for _, n := range list {
+			(*a)[n] = nil
+		}
+		return nil
+	}
+	var long map[string]struct{ Aliases []string }
+	if err := yaml.UnmarshalWithOptions(text, &long, yaml.DisallowUnknownField()); err != nil {
+		return err
+	}
+	for n, x := range long {
+		(*a)[n] = x.Aliases
+	}
+	return nil
+}
+
+// bytesOf reads a size as compose, Go and Kubernetes write it.
+func bytesOf(t *testing.T, size string) int64 {
+	t.Helper()
+	at := strings.IndexFunc(size, func(r rune) bool { return r < '0' || r > '9' })
+	unit := map[string]int64{"m": 1 << 20, "g": 1 << 30, "MiB": 1 << 20, "GiB": 1 << 30, "Mi": 1 << 20, "Gi": 1 << 30, "M": 1 << 20, "G": 1 << 30}
+	n, err := strconv.ParseInt(size[:max(at, 0)], 10, 64)
+	if err != nil || unit[size[at:]] == 0 {
+		t.Fatalf("%q is no size", size)
+	}
+	return n * unit[size[at:]]
+}
+
+// atMost: a process gives memory back before the system ends it.
+func atMost(t *testing.T, where, goal, limit string) {
+	t.Helper()
+	if g, l := bytesOf(t, goal), bytesOf(t, limit); g > l*85/100 || g < l/2 {
+		t.Errorf("%s: GOMEMLIMIT %s of %s", where, goal, limit)
+	}
 }
 
 func strict(t *testing.T, name string, into any) {
@@ -162,13 +209,25 @@ func TestComposeFileFitsTheBinary(t *testing.T) {
 	var c compose
 	strict(t, "compose/two-nations.yaml", &c)
 	targets := scraped(t)
-	served := map[string]string{} // service: port of its --listen
+	served := map[string]string{}  // service: port of its --listen
+	named := map[string][]string{} // name on a network: services that answer to it
 	commands := map[string]*invoked{}
 	for name, s := range c.Services {
-		for _, n := range s.Networks {
+		for n, aliases := range s.Networks {
 			if _, ok := c.Networks[n]; !ok {
 				t.Errorf("%s: no network %s", name, n)
 			}
+			for _, alias := range append(aliases, name) {
+				if c.Services[alias] != nil && alias != name {
+					t.Errorf("%s answers to the name of %s", name, alias)
+				}
+				if !slices.Contains(named[alias], name) {
+					named[alias] = append(named[alias], name)
+				}
+			}
+		}
+		if s.Memory == "" {
+			t.Errorf("%s: no limit of memory", name)
 		}
 		for _, n := range s.Secrets {
 			if _, ok := c.Secrets[n]; !ok {
@@ -206,6 +265,7 @@ func TestComposeFileFitsTheBinary(t *testing.T) {
 		if s.User != "65532:65532" || !s.ReadOnly || !slices.Contains(s.CapDrop, "ALL") || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") || s.Grace != "40s" || len(s.Tmpfs) != 1 {
 			t.Errorf("%s is not confined: %+v", name, s)
 		}
+		atMost(t, name, s.Environment["GOMEMLIMIT"], s.Memory)
 		cmd := program(t, name, s.Command)
 		commands[name] = cmd
 		if l := cmd.flags["listen"]; len(l) > 0 {
@@ -230,7 +290,7 @@ func TestComposeFileFitsTheBinary(t *testing.T) {
 			t.Errorf("%s: mutual TLS is not complete", name)
 		}
 	}
-	if len(commands) != 8 || len(targets) != len(commands) {
+	if len(commands) != 10 || len(targets) != len(commands) {
 		t.Errorf("%d processes, %d are read by Prometheus", len(commands), len(targets))
 	}
 	// Whoever calls meets a service on that port, on a network that both are on.
@@ -244,12 +304,20 @@ func TestComposeFileFitsTheBinary(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				peer := c.Services[u.Hostname()]
-				if peer == nil || served[u.Hostname()] != u.Port() || !slices.ContainsFunc(peer.Networks, func(n string) bool { return slices.Contains(c.Services[name].Networks, n) }) {
-					t.Errorf("%s: nothing answers at %s", name, address)
+				answer := named[u.Hostname()]
+				if len(answer) == 0 {
+					t.Errorf("%s: nobody is called %s", name, u.Hostname())
 				}
-				if flag == "witness" && cmd.path == "comity ledger run" && commands[u.Hostname()] != nil && commands[u.Hostname()].one(t, "ledger") != "https://"+name+":"+served[name] {
-					t.Errorf("%s: witness %s watches another ledger", name, u.Hostname())
+				for _, other := range answer {
+					if served[other] != u.Port() || !slices.ContainsFunc(slices.Collect(maps.Keys(c.Services[other].Networks)), func(n string) bool { _, ok := c.Services[name].Networks[n]; return ok }) {
+						t.Errorf("%s: %s does not answer at %s", name, other, address)
+					}
+					if flag == "witness" && cmd.path == "comity ledger run" {
+						watched, err := url.Parse(commands[other].one(t, "ledger"))
+						if err != nil || !slices.Contains(named[watched.Hostname()], name) {
+							t.Errorf("%s: witness %s watches another ledger", name, other)
+						}
+					}
 				}
 				calls++
 			}
@@ -263,12 +331,32 @@ func TestComposeFileFitsTheBinary(t *testing.T) {
 			}
 		}
 	}
-	if calls != 4+4+2+2 {
+	if calls != 8+4+2+2 {
 		t.Errorf("%d calls", calls)
 	}
 	for _, nation := range []string{"aurelia", "borealis"} {
-		if db := c.Services[nation+"-db"]; !slices.Equal(db.Networks, []string{nation}) || !c.Networks[nation].Internal || len(db.Ports) > 0 {
+		if db := c.Services[nation+"-db"]; len(db.Networks) != 1 || len(named[nation+"-db"]) != 1 || !c.Networks[nation].Internal || len(db.Ports) > 0 {
 			t.Errorf("the database of %s can be reached from outside", nation)
+		}
+		// Two nodes on that database, under one name and each under its own, with one log key.
+		nodes := named[nation+"-ledger"]
+		slices.Sort(nodes)
+		if !slices.Equal(nodes, []string{nation + "-ledger-a", nation + "-ledger-b"}) {
+			t.Fatalf("%s has the nodes %v", nation, nodes)
+		}
+		names := map[string]bool{}
+		for _, n := range nodes {
+			cmd, s := commands[n], c.Services[n]
+			names[cmd.one(t, "node-name")] = true
+			if cmd.one(t, "advertise") != "https://"+n+":"+served[n] || cmd.one(t, "lease") != commands[nodes[0]].one(t, "lease") || !slices.Equal(cmd.flags["witness"], commands[nodes[0]].flags["witness"]) {
+				t.Errorf("%s: %v", n, cmd.flags)
+			}
+			if _, ok := s.Networks[nation]; !ok || s.DependsOn[nation+"-db"].Condition != "service_healthy" || !slices.Contains(s.Volumes, "./"+nation+"/data:/var/lib/comity/ledger:ro") {
+				t.Errorf("%s: %+v", n, s)
+			}
+		}
+		if len(names) != 2 {
+			t.Errorf("%s: nodes called %v", nation, names)
 		}
 	}
 }
@@ -356,17 +444,20 @@ func env(t *testing.T, name string) map[string]string {
 }
 
 func TestSystemdUnitsFitTheBinary(t *testing.T) {
-	for name, c := range map[string]struct {
-		instance, env string
-		paths         []string
+	nodes := map[string]bool{}
+	for _, c := range []struct {
+		name, instance, env, place string
+		paths                      []string
 	}{
-		"comity-ledger@.service":  {"aurelia", "systemd/aurelia.env", []string{"comity ledger run"}},
-		"comity-witness@.service": {"borealis", "systemd/witness-borealis.env", []string{"comity witness run"}},
-		"comity-backup@.service":  {"aurelia", "systemd/aurelia.env", []string{"comity ledger backup", "comity ledger backup"}},
+		{"comity-ledger@.service", "aurelia", "systemd/aurelia.env", "aurelia.env", []string{"comity ledger run"}},
+		{"comity-ledger@.service", "aurelia", "systemd/aurelia-second.env", "aurelia.env", []string{"comity ledger run"}},
+		{"comity-witness@.service", "borealis", "systemd/witness-borealis.env", "witness-borealis.env", []string{"comity witness run"}},
+		{"comity-backup@.service", "aurelia", "systemd/aurelia.env", "aurelia.env", []string{"comity ledger backup", "comity ledger backup"}},
 	} {
+		name := c.name
 		u := unit(t, string(deployFile(t, "systemd/"+name)))
 		values := env(t, c.env)
-		if got := u["Service.EnvironmentFile"]; len(got) != 1 || strings.ReplaceAll(got[0], "%i", c.instance) != "/etc/comity/"+path.Base(c.env) {
+		if got := u["Service.EnvironmentFile"]; len(got) != 1 || strings.ReplaceAll(got[0], "%i", c.instance) != "/etc/comity/"+c.place {
 			t.Errorf("%s: settings from %v, the example is %s", name, got, c.env)
 		}
 		var paths []string
@@ -393,6 +484,17 @@ func TestSystemdUnitsFitTheBinary(t *testing.T) {
 			if cmd.path != "comity ledger backup" && (port(t, cmd.one(t, "listen")) == "0" || !strings.HasPrefix(cmd.one(t, "metrics-listen"), "127.0.0.1:")) {
 				t.Errorf("%s listens at %v and %v", name, cmd.flags["listen"], cmd.flags["metrics-listen"])
 			}
+			if cmd.path == "comity ledger run" {
+				node := cmd.one(t, "node-name")
+				nodes[node] = true
+				if !strings.HasPrefix(cmd.one(t, "advertise"), "https://"+node+".") || values["COMITY_STORE"] == "" {
+					t.Errorf("%s: %v", c.env, cmd.flags)
+				}
+			}
+		}
+		if strings.HasSuffix(c.paths[0], " run") {
+			limit, _ := strings.CutPrefix(u["Service.Environment"][0], "GOMEMLIMIT=")
+			atMost(t, name, limit, u["Service.MemoryMax"][0])
 		}
 		if !slices.Equal(paths, c.paths) {
 			t.Errorf("%s runs %v", name, paths)
@@ -407,6 +509,9 @@ func TestSystemdUnitsFitTheBinary(t *testing.T) {
 		if strings.HasSuffix(c.paths[0], " run") && (!slices.Equal(u["Service.RestartPreventExitStatus"], []string{"2 3 5"}) || !slices.Equal(u["Service.TimeoutStopSec"], []string{"40"})) {
 			t.Errorf("%s: %v", name, u)
 		}
+	}
+	if len(nodes) != 2 {
+		t.Errorf("nodes %v", nodes)
 	}
 	if analyze, err := exec.LookPath("systemd-analyze"); err == nil {
 		dir := t.TempDir()
@@ -430,6 +535,14 @@ func TestSystemdUnitsFitTheBinary(t *testing.T) {
 	} else {
 		t.Log("systemd-analyze is not here: the units were only read")
 	}
+}
+
+// chartFiles are .Files of Helm.
+type chartFiles struct{ t *testing.T }
+
+// Get reads a file of the chart.
+func (f chartFiles) Get(name string) string {
+	return string(deployFile(f.t, "helm/comity/"+name))
 }
 
 // chart renders the Helm chart with the functions of Helm that it uses and returns its objects.
@@ -477,7 +590,7 @@ func chart(t *testing.T, change func(values map[string]any)) []map[string]any {
 	if _, err := top.ParseFiles(files...); err != nil {
 		t.Fatal(err)
 	}
-	data := map[string]any{"Values": values, "Release": map[string]any{"Name": "comity", "Namespace": "aurelia"},
+	data := map[string]any{"Files": chartFiles{t}, "Values": values, "Release": map[string]any{"Name": "comity", "Namespace": "aurelia"},
 		"Chart": map[string]any{"Name": about["name"], "AppVersion": about["appVersion"]}}
 	var objects []map[string]any
 	for _, f := range files {
@@ -590,11 +703,37 @@ func TestHelmChartRendersAndFitsTheBinary(t *testing.T) {
 			}
 		}
 		c := at(t, spec, "containers", 0)
+		environment := map[string]string{}
+		for _, e := range at(t, c, "env").([]any) {
+			if value, plain := e.(map[string]any)["value"]; plain {
+				environment[at(t, e, "name").(string)] = fmt.Sprint(value)
+			} else if at(t, e, "valueFrom", "fieldRef", "fieldPath") == "metadata.name" {
+				environment[at(t, e, "name").(string)] = name + "-1"
+			}
+		}
+		atMost(t, name, environment["GOMEMLIMIT"], fmt.Sprint(at(t, c, "resources", "limits", "memory")))
 		var args []string
 		for _, a := range at(t, c, "args").([]any) {
-			args = append(args, fmt.Sprint(a))
+			args = append(args, regexp.MustCompile(`\$\((\w+)\)`).ReplaceAllStringFunc(fmt.Sprint(a), func(ref string) string {
+				if environment[ref[2:len(ref)-1]] == "" {
+					t.Errorf("%s: nothing sets %s", name, ref)
+				}
+				return environment[ref[2:len(ref)-1]]
+			}))
 		}
 		cmd := program(t, name, args)
+		if cmd.path == "comity ledger run" {
+			// Each node has a name of its own, at which the headless service makes it known, and a machine of its own.
+			if cmd.one(t, "node-name") != name+"-1" || cmd.one(t, "advertise") != "https://"+name+"-1."+at(t, o, "spec", "serviceName").(string)+":"+port(t, cmd.one(t, "listen")) ||
+				fmt.Sprint(at(t, o, "spec", "replicas")) != "2" || at(t, o, "spec", "updateStrategy", "type") != "RollingUpdate" || at(t, o, "spec", "podManagementPolicy") != "OrderedReady" {
+				t.Errorf("%s: %v", name, cmd.flags)
+			}
+			apart := at(t, spec, "affinity", "podAntiAffinity", "requiredDuringSchedulingIgnoredDuringExecution", 0)
+			if at(t, apart, "topologyKey") != "kubernetes.io/hostname" || !covers(pods[name], labels(t, at(t, apart, "labelSelector", "matchLabels"))) ||
+				!covers(pods[name], labels(t, at(t, spec, "topologySpreadConstraints", 0, "labelSelector", "matchLabels"))) {
+				t.Errorf("%s: %v", name, apart)
+			}
+		}
 		ports[name] = map[string]string{}
 		for _, p := range at(t, c, "ports").([]any) {
 			ports[name][at(t, p, "name").(string)] = fmt.Sprint(at(t, p, "containerPort"))
@@ -625,7 +764,7 @@ func TestHelmChartRendersAndFitsTheBinary(t *testing.T) {
 			calls = append(calls, v[strings.Index(v, "https://")+len("https://"):])
 		}
 	}
-	if want := map[string]int{"StatefulSet": 3, "Service": 4, "NetworkPolicy": 2}; !maps.Equal(count, want) {
+	if want := map[string]int{"StatefulSet": 3, "Service": 4, "NetworkPolicy": 2, "PodDisruptionBudget": 1, "ConfigMap": 2}; !maps.Equal(count, want) {
 		t.Errorf("objects %v, want %v", count, want)
 	}
 	for _, o := range objects {
@@ -648,6 +787,16 @@ func TestHelmChartRendersAndFitsTheBinary(t *testing.T) {
 				}
 			}
 			listens[name] = fmt.Sprint(at(t, o, "spec", "ports", 0, "port"))
+		case "PodDisruptionBudget":
+			if !covers(pods["comity-ledger"], labels(t, at(t, o, "spec", "selector", "matchLabels"))) || fmt.Sprint(at(t, o, "spec", "maxUnavailable")) != "1" {
+				t.Errorf("%v", o)
+			}
+		case "ConfigMap":
+			for file, text := range at(t, o, "data").(map[string]any) {
+				if original := map[string]string{"alerts.yaml": "observability/alerts.yaml", "comity.json": "observability/dashboard.json"}[file]; text != string(deployFile(t, original)) {
+					t.Errorf("%s is not %s", file, original)
+				}
+			}
 		case "NetworkPolicy":
 			selector := labels(t, at(t, o, "spec", "podSelector", "matchLabels"))
 			found := 0
@@ -660,6 +809,26 @@ func TestHelmChartRendersAndFitsTheBinary(t *testing.T) {
 				t.Errorf("policy %s holds for %d sets", name, found)
 			}
 		}
+	}
+	// The nodes of the ledger may speak to each other.
+	forwards := 0
+	for _, o := range objects {
+		if o["kind"] != "NetworkPolicy" || at(t, o, "metadata", "name") != "comity-ledger" {
+			continue
+		}
+		for direction, peers := range map[string]string{"ingress": "from", "egress": "to"} {
+			for _, rule := range at(t, o, "spec", direction).([]any) {
+				list, _ := rule.(map[string]any)[peers].([]any)
+				for _, peer := range list {
+					if p, ok := peer.(map[string]any)["podSelector"]; ok && fmt.Sprint(at(t, rule, "ports", 0, "port")) == ports["comity-ledger"]["ledger"] && covers(pods["comity-ledger"], labels(t, at(t, p, "matchLabels"))) {
+						forwards++
+					}
+				}
+			}
+		}
+	}
+	if forwards != 2 {
+		t.Errorf("%d rules let a node reach another", forwards)
 	}
 	// What stays inside the release meets a service there.
 	inside := 0
@@ -676,24 +845,89 @@ func TestHelmChartRendersAndFitsTheBinary(t *testing.T) {
 		t.Errorf("%d calls inside the release", inside)
 	}
 	// Without a ledger of its own a nation may still run witnesses.
-	if n := len(chart(t, func(v map[string]any) { v["ledger"].(map[string]any)["enabled"] = false })); n != 5 {
+	if n := len(chart(t, func(v map[string]any) { v["ledger"].(map[string]any)["enabled"] = false })); n != 5+2 {
 		t.Errorf("%d objects without a ledger", n)
+	}
+	// On one machine, with the Prometheus operator.
+	rules := 0
+	for _, o := range chart(t, func(v map[string]any) {
+		v["ledger"].(map[string]any)["sameMachine"] = true
+		v["telemetry"].(map[string]any)["prometheusRule"] = true
+		v["telemetry"].(map[string]any)["configMaps"] = false
+	}) {
+		switch {
+		case o["kind"] == "PrometheusRule":
+			rules = len(at(t, o, "spec", "groups", 0, "rules").([]any))
+		case o["kind"] == "StatefulSet" && at(t, o, "metadata", "name") == "comity-ledger":
+			apart := at(t, o, "spec", "template", "spec", "affinity", "podAntiAffinity", "preferredDuringSchedulingIgnoredDuringExecution", 0, "podAffinityTerm")
+			if at(t, apart, "topologyKey") != "kubernetes.io/hostname" || !covers(pods["comity-ledger"], labels(t, at(t, apart, "labelSelector", "matchLabels"))) {
+				t.Errorf("%v", apart)
+			}
+		case o["kind"] == "ConfigMap":
+			t.Error("a config map that nobody wants")
+		}
+	}
+	if rules < 10 {
+		t.Errorf("%d alert rules", rules)
 	}
 }
 
-// Commands in the README of deploy exist with their flags.
-func TestDeployReadmeCommandsExist(t *testing.T) {
-	text := strings.ReplaceAll(string(deployFile(t, "README.md")), "\\\n", " ")
-	n := 0
-	for _, line := range strings.Split(text, "\n") {
-		line, _, _ = strings.Cut(line, " > ")
-		if !strings.HasPrefix(line, "    comity ") {
+// wordsOf splits a line as a shell would that has nothing to expand.
+func wordsOf(line string) []string {
+	var out []string
+	for _, word := range regexp.MustCompile(`'[^']*'|"[^"]*"|\S+`).FindAllString(line, -1) {
+		out = append(out, strings.Trim(word, `'"`))
+	}
+	return out
+}
+
+// documented are the commands of this program in a document: lines that are indented, or in a block of code.
+func documented(text string) (out []string) {
+	block := false
+	for _, line := range strings.Split(strings.ReplaceAll(text, "\\\n", " "), "\n") {
+		if strings.HasPrefix(strings.TrimSpace(line), "```") {
+			block = !block
 			continue
 		}
-		program(t, "deploy/README.md", strings.Fields(line)[1:])
-		n++
+		if !block && !strings.HasPrefix(line, "    ") {
+			continue
+		}
+		line, _, _ = strings.Cut(line, " > ")
+		line, _, _ = strings.Cut(line, " | ")
+		line, _, _ = strings.Cut(line, " # ")
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "comity ") {
+			out = append(out, line)
+		}
 	}
-	if n < 12 {
-		t.Errorf("%d commands", n)
+	return out
+}
+
+// TestCommandsInDocumentsExist: in every document under deploy and in the specifications of stores and ledgers, with their flags, values and
+// all that is required.
+func TestCommandsInDocumentsExist(t *testing.T) {
+	if got := documented("x\n    comity a \\\n  --b > c\ncomity no\n```sh\ncomity d | e\n```\n"); !slices.Equal(got, []string{"comity a    --b", "comity d"}) {
+		t.Fatalf("%q", got)
+	}
+	n := map[string]int{}
+	err := filepath.WalkDir(deployed, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(name) != ".md" {
+			return err
+		}
+		text, err := os.ReadFile(name)
+		for _, line := range documented(string(text)) {
+			program(t, name, wordsOf(line)[1:])
+			n[filepath.Base(name)]++
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	total := 0
+	for _, k := range n {
+		total += k
+	}
+	if n["README.md"] < 20 || n["several-nodes.md"] < 6 || total < 50 {
+		t.Errorf("only so many commands were found: %v", n)
 	}
 }
