@@ -92,6 +92,9 @@ type phase struct {
 	finished chan *payment
 }
 
+// maxCall is how many entries one call has.
+const maxCall = 512
+
 // callers is how many calls with holds may be on their way to one ledger; each takes what waits.
 const callers = 4
 

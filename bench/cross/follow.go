@@ -25,12 +25,10 @@ type mirror struct {
 	hash   entry.GenesisHash
 	policy *proof.Policy
 
-	leaves     [][]byte
-	hashes     []tlog.Hash // stored hashes of the log, in tlog's order
-	final      proof.Head  // newest checkpoint that counts
-	checkpoint []byte
-	early      *proof.Final // a checkpoint whose blocks have not come yet
-	earlyNote  []byte
+	leaves [][]byte
+	hashes []tlog.Hash  // stored hashes of the log, in tlog's order
+	final  proof.Head   // newest checkpoint that counts
+	early  *proof.Final // a checkpoint whose blocks have not come yet
 }
 
 func newMirror(n *nation, url string) (*mirror, error) {
@@ -70,8 +68,8 @@ func (m *mirror) settle() (bool, error) {
 	if m.early == nil || m.early.Size > uint64(len(m.leaves)) {
 		return false, nil
 	}
-	head, note := m.early.Head, m.earlyNote
-	m.early, m.earlyNote = nil, nil
+	head := m.early.Head
+	m.early = nil
 	if head.Size <= m.final.Size {
 		return false, nil
 	}
@@ -82,7 +80,7 @@ func (m *mirror) settle() (bool, error) {
 	if root != head.Root {
 		return false, fmt.Errorf("the checkpoint over %d entries has another root than the blocks", head.Size)
 	}
-	m.final, m.checkpoint = head, note
+	m.final = head
 	return true, nil
 }
 
@@ -96,23 +94,6 @@ func (m *mirror) prove(index, size uint64) (*entry.PeerProof, error) {
 		return nil, err
 	}
 	return &entry.PeerProof{Size: size, Index: index, Path: plain(path), Leaf: m.leaves[index]}, nil
-}
-
-// observation is the entry that shows the newest final head to another ledger, which saw `last` entries before.
-func (m *mirror) observation(h entry.Header, last uint64) (*entry.Observe, error) {
-	e := &entry.Observe{Header: h, Peer: m.hash, Size: m.final.Size, Root: m.final.Root, Checkpoint: m.checkpoint, State: m.leaves[m.final.Size-1]}
-	path, err := proof.ProveInclusion(m.final.Size, m.final.Size-1, m)
-	if err != nil {
-		return nil, err
-	}
-	e.StatePath = plain(path)
-	if last > 0 {
-		if path, err = proof.ProveConsistency(last, m.final.Size, m); err != nil {
-			return nil, err
-		}
-		e.Consistency = plain(path)
-	}
-	return e, nil
 }
 
 // plain takes the name off hashes.
@@ -182,7 +163,7 @@ func (m *mirror) follow(ctx context.Context, wait *sync.WaitGroup, mu *sync.Mute
 			}
 			size = final.Size
 			mu.Lock()
-			m.early, m.earlyNote = final, got.GetCheckpoint()
+			m.early = final
 			ok := settle()
 			mu.Unlock()
 			if !ok {

@@ -2,16 +2,20 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"iter"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
-	"github.com/comity-ledger/comity/bridge"
+	"connectrpc.com/connect"
+
+	"github.com/comity-ledger/comity/bridge/relayer"
 	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
+	"github.com/comity-ledger/comity/proto/gen/comity/ledger/v1/ledgerv1connect"
 	"github.com/comity-ledger/comity/settlement/entry"
+	"github.com/comity-ledger/comity/settlement/journal"
+	"github.com/comity-ledger/comity/settlement/proof"
 )
 
 // relayed is what a relayer did.
@@ -20,196 +24,161 @@ type relayed struct {
 	Refused                            map[string]int
 }
 
-// relayer carries proofs between the ledgers as bridge.Relay plans it. It follows every log, plans whenever a block or a checkpoint came, and
-// sends what it may do on one ledger in one call: at most one observation of each peer's newest checkpoint, and every resolution that the
-// last observations allow. It proves from its own copy of the logs.
-type relayer struct {
-	mirrors []*mirror
-	byHash  map[entry.GenesisHash]*mirror
-	stop    context.CancelCauseFunc
-	ctx     context.Context
+// relaying is the relayer of comity bridge relay, in a process of its own.
+type relaying struct {
+	relayer *relayer.Relayer
+	stop    context.CancelFunc
 	wait    sync.WaitGroup
-	wake    chan struct{}
 
-	mu        sync.Mutex // guards what follows, and the mirrors
-	relay     *bridge.Relay
-	observed  map[bridge.Corridor]uint64 // size that was sent and not refused
-	resolving map[entry.HoldID]bool      // sent and not refused
-	done      relayed
-	before    relayed
+	mu     sync.Mutex // guards what follows
+	done   relayed
+	before relayed
 }
 
-func newRelayer(c *config, nations []*nation) (*relayer, error) {
-	r := &relayer{byHash: map[entry.GenesisHash]*mirror{}, wake: make(chan struct{}, 1), observed: map[bridge.Corridor]uint64{}, resolving: map[entry.HoldID]bool{},
-		done: relayed{Refused: map[string]int{}}}
-	from := map[entry.GenesisHash]uint64{}
+// relayPace is that of comity bridge relay.
+const relayPace = 20 * time.Millisecond
+
+func newRelayer(c *config, nations []*nation) (*relaying, error) {
+	r := &relaying{done: relayed{Refused: map[string]int{}}}
+	cfg := relayer.Config{Fresh: true, Pace: relayPace, Did: func(relayer.Did) {}, Failed: func(what string, on *relayer.Member, err error) {
+		if err != nil {
+			logger().Warn("the relayer met a problem", "doing", what, "on", on.Name, "error", err)
+		}
+	}}
 	for i, n := range nations {
-		m, err := newMirror(n, c.URLs[i])
+		policy, err := journal.PolicyOf(n.genesis)
 		if err != nil {
 			return nil, err
 		}
-		r.mirrors, r.byHash[n.hash], from[n.hash] = append(r.mirrors, m), m, 0
+		cfg.Members = append(cfg.Members, relayer.Member{Name: n.name, Genesis: n.genesis, Ledger: &reached{client: dial(c.URLs[i]), policy: policy, of: r}})
 	}
-	r.relay = bridge.NewRelay(from)
-	r.ctx, r.stop = context.WithCancelCause(context.Background())
-	for _, m := range r.mirrors {
-		m.follow(r.ctx, &r.wait, &r.mu, r.moved, r.stop)
-	}
-	r.wait.Go(r.run)
+	r.relayer = relayer.New(cfg)
+	var ctx context.Context
+	ctx, r.stop = context.WithCancel(context.Background())
+	r.wait.Go(func() { r.relayer.Run(ctx, func() {}) })
 	return r, nil
 }
 
-// moved reads a block into the plan. Called with mu held.
-func (r *relayer) moved(m *mirror, b *ledgerv1.Block) {
-	for i, leaf := range b.GetEntries() {
-		if err := r.relay.Add(m.hash, b.GetFirstIndex()+uint64(i), leaf); err != nil {
-			r.stop(err)
+// reached is a ledger as the relayer reaches it over the RPC.
+type reached struct {
+	client ledgerv1connect.LedgerServiceClient
+	policy *proof.Policy
+	of     *relaying
+}
+
+// Blocks implements relayer.Ledger.
+func (l *reached) Blocks(ctx context.Context, from uint64, follow bool) iter.Seq2[relayer.Block, error] {
+	return func(yield func(relayer.Block, error) bool) {
+		stream, err := l.client.StreamBlocks(ctx, &ledgerv1.StreamBlocksRequest{FromHeight: from, StopAtHead: !follow, OmitSegments: true})
+		if err != nil {
+			yield(relayer.Block{}, err)
 			return
 		}
-	}
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
-}
-
-// entryLife is how long what the relayer sends stays valid.
-const entryLife = 10 * time.Minute
-
-// maxCall is how many entries one call has.
-const maxCall = 512
-
-// run plans and sends until the relayer ends.
-func (r *relayer) run() {
-	for {
-		select {
-		case <-r.wake:
-		case <-r.ctx.Done():
-			if err := context.Cause(r.ctx); !errors.Is(err, context.Canceled) {
-				logger().Error("the relayer stops", "error", err)
+		defer stream.Close()
+		for stream.Receive() {
+			b := stream.Msg().GetBlock()
+			if !yield(relayer.Block{Height: b.GetHeight(), FirstIndex: b.GetFirstIndex(), Entries: b.GetEntries()}, nil) {
+				return
 			}
-			return
 		}
-		r.mu.Lock()
-		calls, err := r.plan()
-		r.mu.Unlock()
-		if err != nil {
-			r.stop(err)
-			continue
-		}
-		for on, c := range calls {
-			r.wait.Go(func() { r.send(r.byHash[on], c) })
+		if err := stream.Err(); err != nil {
+			yield(relayer.Block{}, err)
 		}
 	}
 }
 
-// call is what is sent to one ledger at once: refused says what to forget of an entry that was not accepted.
-type call struct {
-	request *ledgerv1.SubmitBatchRequest
-	forget  []func()
-	observe int
-}
-
-func (c *call) add(e entry.Entry, forget func()) {
-	c.request.Entries, c.forget = append(c.request.Entries, &ledgerv1.SubmitRequest{Entry: entry.Encode(e)}), append(c.forget, forget)
-}
-
-// plan makes the calls that are due and are not on their way. Called with mu held.
-func (r *relayer) plan() (map[entry.GenesisHash]*call, error) {
-	now := time.Now()
-	plan := r.relay.Plan(bridge.Options{NowMillis: uint64(now.UnixMilli()), Fresh: true})
-	expiry := uint64(now.Add(entryLife).UnixMilli())
-	r.done.Plans++
-	calls := map[entry.GenesisHash]*call{}
-	to := func(on entry.GenesisHash) *call {
-		if calls[on] == nil {
-			calls[on] = &call{request: &ledgerv1.SubmitBatchRequest{}}
-		}
-		return calls[on]
-	}
-	for _, o := range plan.Observes {
-		peer, c := r.byHash[o.Peer], bridge.Corridor{On: o.On, Peer: o.Peer}
-		if peer.final.Size < o.AtLeast || r.observed[c] > o.Last {
-			continue // not final yet, or on its way
-		}
-		e, err := peer.observation(entry.Header{Ledger: o.On, ExpiryMillis: expiry}, o.Last)
-		if err != nil {
-			return nil, fmt.Errorf("show %s to %s: %w", o.Peer, o.On, err)
-		}
-		r.observed[c] = e.Size
-		to(o.On).observe++
-		to(o.On).add(e, func() { delete(r.observed, c) })
-	}
-	still := make(map[entry.HoldID]bool, len(plan.Resolves))
-	for i := range plan.Resolves {
-		a := &plan.Resolves[i]
-		if still[a.Hold] = true; r.resolving[a.Hold] || len(to(a.On).forget) >= maxCall {
-			still[a.Hold] = r.resolving[a.Hold]
-			continue
-		}
-		if slices.ContainsFunc(a.Peers, func(p bridge.PeerLeaf) bool { return p.Size > uint64(len(r.byHash[p.Ledger].leaves)) }) {
-			delete(still, a.Hold) // another relayer showed what has not come to us yet
-			continue
-		}
-		var peers []entry.PeerProof
-		for _, leaf := range a.Peers {
-			p, err := r.byHash[leaf.Ledger].prove(leaf.Index, leaf.Size)
-			if err != nil {
-				return nil, fmt.Errorf("prove entry %d of %s: %w", leaf.Index, leaf.Ledger, err)
+// Checkpoint implements relayer.Ledger. A checkpoint counts once all its signatures hold.
+func (l *reached) Checkpoint(ctx context.Context, size uint64, wait time.Duration, terms *entry.CorridorTerms) ([]byte, error) {
+	request := &ledgerv1.GetCheckpointRequest{MinSize: size, WaitMillis: uint32(max(1, wait.Milliseconds()))}
+	if terms != nil {
+		quorum, own := &ledgerv1.WitnessSet{AtLeast: uint32(terms.Quorum)}, &ledgerv1.WitnessSet{AtLeast: 1}
+		for _, w := range terms.Witnesses {
+			if quorum.Names = append(quorum.Names, w.Name); w.Own {
+				own.Names = append(own.Names, w.Name)
 			}
-			peers = append(peers, *p)
 		}
-		to(a.On).add(a.Entry(expiry, peers), func() { delete(r.resolving, a.Hold) })
+		request.Witnesses = []*ledgerv1.WitnessSet{quorum, own}
 	}
-	r.resolving = still
-	maps.DeleteFunc(calls, func(_ entry.GenesisHash, c *call) bool { return len(c.forget) == 0 })
-	return calls, nil
+	got, err := l.client.GetCheckpoint(ctx, request)
+	if connect.CodeOf(err) == connect.CodeUnavailable { // nothing new meanwhile
+		return nil, entry.Refuse(entry.TryLater, "%v", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	_, err = l.policy.Check(got.GetCheckpoint(), uint64(time.Now().Unix()))
+	return got.GetCheckpoint(), err
 }
 
-// send sends a call; what was not accepted is planned again.
-func (r *relayer) send(on *mirror, c *call) {
-	answer, err := on.client.SubmitBatch(r.ctx, c.request)
-	if r.ctx.Err() != nil {
-		return
+// Entry implements relayer.Ledger.
+func (l *reached) Entry(ctx context.Context, index uint64) ([]byte, error) {
+	got, err := l.client.GetEntry(ctx, &ledgerv1.GetEntryRequest{EntryIndex: index})
+	return got.GetEntry(), err
+}
+
+// Inclusion implements relayer.Ledger.
+func (l *reached) Inclusion(ctx context.Context, index, size uint64) ([][32]byte, error) {
+	got, err := l.client.GetInclusion(ctx, &ledgerv1.GetInclusionRequest{EntryIndex: index, Size: size})
+	return hashesOf(got.GetPath()), err
+}
+
+// Consistency implements relayer.Ledger.
+func (l *reached) Consistency(ctx context.Context, older, newer uint64) ([][32]byte, error) {
+	got, err := l.client.GetConsistency(ctx, &ledgerv1.GetConsistencyRequest{OldSize: older, NewSize: newer})
+	return hashesOf(got.GetPath()), err
+}
+
+func hashesOf(path [][]byte) [][32]byte {
+	out := make([][32]byte, len(path))
+	for i, h := range path {
+		copy(out[i][:], h)
 	}
-	again := false
+	return out
+}
+
+// Submit implements relayer.Ledger, and counts.
+func (l *reached) Submit(ctx context.Context, entries []entry.Entry) ([]relayer.Result, error) {
+	request := &ledgerv1.SubmitBatchRequest{}
+	observes := 0
+	for _, e := range entries {
+		request.Entries = append(request.Entries, &ledgerv1.SubmitRequest{Entry: entry.Encode(e)})
+		if _, ok := e.(*entry.Observe); ok {
+			observes++
+		}
+	}
+	answer, err := l.client.SubmitBatch(ctx, request)
+	r := l.of
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.done.Batches++
-	r.done.Observes += c.observe
-	r.done.Resolves += len(c.forget) - c.observe
-	for i, forget := range c.forget {
-		switch {
-		case err != nil:
-			forget()
-			again = true
-		case answer.GetResults()[i].GetRefused() != nil:
-			forget()
-			again = true
-			r.done.Refused[answer.GetResults()[i].GetRefused().GetCode()]++
-		}
+	r.done.Observes += observes
+	r.done.Resolves += len(entries) - observes
+	if err == nil && len(answer.GetResults()) != len(entries) {
+		err = fmt.Errorf("%d results for %d entries", len(answer.GetResults()), len(entries))
 	}
 	if err != nil {
 		r.done.Refused["call failed"]++
-		logger().Warn("a call of the relayer failed", "error", err)
+		return nil, err
 	}
-	if again {
-		time.AfterFunc(10*time.Millisecond, func() {
-			select {
-			case r.wake <- struct{}{}:
-			default:
-			}
-		})
+	out := make([]relayer.Result, len(entries))
+	for i, got := range answer.GetResults() {
+		out[i].Index = got.GetAccepted().GetEntryIndex()
+		if refused := got.GetRefused(); refused != nil {
+			out[i].Err = &entry.Refusal{Code: entry.Code(refused.GetCode()), Detail: refused.GetDetail()}
+			r.done.Refused[refused.GetCode()]++
+		}
 	}
+	return out, nil
 }
 
-func (r *relayer) url() string { return "" }
+func (r *relaying) url() string { return "" }
 
-func (r *relayer) tell(command string) error { return fmt.Errorf("unknown command %q", command) }
+func (r *relaying) tell(command string) error { return fmt.Errorf("unknown command %q", command) }
 
-func (r *relayer) measure(c *counters, begin bool) {
+func (r *relaying) measure(c *counters, begin bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.done.Plans = r.relayer.Plans()
 	if begin {
 		r.before = r.done
 		r.before.Refused = maps.Clone(r.done.Refused)
@@ -223,8 +192,8 @@ func (r *relayer) measure(c *counters, begin bool) {
 	}
 }
 
-func (r *relayer) close() error {
-	r.stop(nil)
+func (r *relaying) close() error {
+	r.stop()
 	r.wait.Wait()
 	return nil
 }

@@ -28,9 +28,11 @@ func (s *Set) Spoil(doubles, invalid int) ([]Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	forge, err := simulator.New(zk.Transfer)
-	if err != nil {
-		return nil, err
+	var forge *simulator.Simulator
+	if doubles > 0 {
+		if forge, err = simulator.New(zk.Transfer); err != nil {
+			return nil, err
+		}
 	}
 	var out []Item
 	for i := range doubles + invalid {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/comity-ledger/comity/bench/dataset"
 	"github.com/comity-ledger/comity/bench/machine"
+	"github.com/comity-ledger/comity/bench/rig"
 	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/settlement/journal"
@@ -162,7 +163,7 @@ func obey(in *json.Decoder, out *json.Encoder, n *node.Node, data string) error 
 		case "stop":
 			pprof.StopCPUProfile()
 			now := n.Status()
-			kinds, err := split(&profiled)
+			kinds, err := rig.Split(&profiled)
 			if err != nil {
 				return err
 			}

@@ -69,7 +69,7 @@ func (p *part) print(w io.Writer) {
 		for _, d := range n.Kinds {
 			profiled += d
 		}
-		for _, kind := range kinds {
+		for _, kind := range rig.Kinds {
 			if profiled > 0 {
 				row("- "+kind, "%s, %.0f%%", per(n.Kinds[kind]), 100*float64(n.Kinds[kind])/float64(profiled))
 			}

@@ -42,9 +42,8 @@ type Ledger struct {
 	Pid     int
 	StartUp time.Duration // from the start of the process until it answered
 
-	clients []ledgerv1connect.LedgerServiceClient // one for each caller
-	watcher ledgerv1connect.LedgerServiceClient
-	metrics string // URL, "" without telemetry
+	driver  *Driver // of all callers
+	metrics string  // URL, "" without telemetry
 	cmd     *exec.Cmd
 	stderr  *bytes.Buffer // read after the process has ended
 	closers []func()
@@ -95,13 +94,13 @@ func (f *Founded) Start(ctx context.Context, o Options) (l *Ledger, err error) {
 		l.metrics = "http://" + address + "/metrics"
 		args = append(args, "--metrics-listen", address, "--otlp", collects, "--trace-sample", "0.01")
 	}
-	var guard *certificates
+	var guard *Certificates
 	if o.TLS {
-		if guard, err = certify(doors.Ledger(f.State.Genesis().Hash()), filepath.Join(f.Dir, "tls")); err != nil {
+		if guard, err = Certify(doors.Ledger(f.State.Genesis().Hash()), filepath.Join(f.Dir, "tls")); err != nil {
 			return l, fmt.Errorf("make certificates: %w", err)
 		}
-		cert, key := guard.pair("node")
-		args = append(args, "--tls-cert", cert, "--tls-key", key, "--tls-client-ca", guard.ca())
+		cert, key := guard.Pair("node")
+		args = append(args, "--tls-cert", cert, "--tls-key", key, "--tls-client-ca", guard.CA())
 	}
 	l.cmd = exec.CommandContext(ctx, o.Program, args...)
 	l.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "COMITY_") })
@@ -120,7 +119,8 @@ func (f *Founded) Start(ctx context.Context, o Options) (l *Ledger, err error) {
 	if o.Telemetry {
 		l.closers = append(l.closers, scrape(l.metrics))
 	}
-	return l, l.connect(guard, o.Callers)
+	l.driver, err = Connect(l.URL, guard, o.Callers)
+	return l, err
 }
 
 // freePort finds an address on which nobody listens.
@@ -154,8 +154,8 @@ func ended(pid int) bool {
 	return strings.HasPrefix(after, "Z")
 }
 
-// connect makes the clients: each has connections of its own.
-func (l *Ledger) connect(guard *certificates, callers int) error {
+// Connect makes a driver of several callers, each with connections of its own, and with a certificate where there are any.
+func Connect(url string, guard *Certificates, callers int) (*Driver, error) {
 	client := func(role doors.Role, name string) (ledgerv1connect.LedgerServiceClient, error) {
 		var shown *doors.Client
 		if guard != nil {
@@ -164,7 +164,7 @@ func (l *Ledger) connect(guard *certificates, callers int) error {
 				return nil, err
 			}
 		}
-		over, base, err := doors.HTTP(l.URL, shown)
+		over, base, err := doors.HTTP(url, shown)
 		if err != nil {
 			return nil, err
 		}
@@ -173,21 +173,22 @@ func (l *Ledger) connect(guard *certificates, callers int) error {
 		}
 		return ledgerv1connect.NewLedgerServiceClient(over, base, connect.WithAcceptCompression("gzip", nil, nil)), nil
 	}
+	d := &Driver{}
 	for i := range callers {
 		c, err := client(doors.Bank, fmt.Sprintf("bank-%d", i+1))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		l.clients = append(l.clients, c)
+		d.clients = append(d.clients, c)
 	}
 	var err error
-	l.watcher, err = client(doors.Operator, "watch")
-	return err
+	d.watcher, err = client(doors.Operator, "watch")
+	return d, err
 }
 
 // Driver sends as some of the ledger's callers, the first of them being 0.
 func (l *Ledger) Driver(first, callers int) *Driver {
-	return &Driver{clients: l.clients[first : first+callers], watcher: l.watcher}
+	return &Driver{clients: l.driver.clients[first : first+callers], watcher: l.driver.watcher}
 }
 
 // Look reads what the node has used.

@@ -1,4 +1,4 @@
-package main
+package rig
 
 import (
 	"fmt"
@@ -16,11 +16,13 @@ const (
 	hashing      = "hashing"
 	rules        = "rules"
 	network      = "network"
+	encryption   = "encryption"
+	telemetry    = "telemetry"
 	telling      = "runtime"
 )
 
-// kinds is the order of a report.
-var kinds = []string{verification, hashing, storage, network, rules, telling}
+// Kinds is the order of a report.
+var Kinds = []string{verification, hashing, storage, network, encryption, rules, telemetry, telling}
 
 // classes decide what a sample belongs to: the first class that any function on its stack falls under. The order matters:
 // verification hashes nothing that should count as hashing, and a handler that decodes an entry applies rules.
@@ -29,15 +31,18 @@ var classes = []struct {
 	packages []string
 }{
 	{verification, []string{"comity/zk/verifier"}},
+	{telemetry, []string{"go.opentelemetry.io", "prometheus/client", "settlement/node.(*measures)", "settlement/node.(*journey)", "settlement/node.(*Node).told",
+		"settlement/node.(*Node).dismissed", "cmd/internal/telemetry", "connectrpc.com/otelconnect.(*instrument"}},
 	{storage, []string{"comity/settlement/pebblestore", "cockroachdb/pebble", "comity/settlement/nullset"}},
 	{hashing, []string{"comity/zk/tree", "comity/zk.permute", "comity/zk.Hash", "crypto/sha256", "crypto/sha512", "crypto/internal/fips140/sha", "comity/settlement/proof"}},
+	{encryption, []string{"crypto/tls"}},
 	{network, []string{"comity/settlement/rpc."}},
 	{rules, []string{"comity/settlement", "comity/zk"}},
 	{network, []string{"net/http", "connectrpc.com", "google.golang.org/protobuf", "internal/poll", "net.(", "comity/proto"}},
 }
 
-// split adds up a CPU profile by kind.
-func split(r io.Reader) (map[string]time.Duration, error) {
+// Split adds up a CPU profile by kind.
+func Split(r io.Reader) (map[string]time.Duration, error) {
 	p, err := profile.Parse(r)
 	if err != nil {
 		return nil, fmt.Errorf("read the node's profile: %w", err)

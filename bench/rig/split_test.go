@@ -1,4 +1,4 @@
-package main
+package rig
 
 import "testing"
 
@@ -19,6 +19,9 @@ func TestStacksAreSplitByWhatTheyDo(t *testing.T) {
 		{rules, []string{c + "settlement/entry.Decode", c + "settlement/node.(*Node).Submit", rpc, http}},
 		{network, []string{"runtime.memmove", "google.golang.org/protobuf/proto.Unmarshal", rpc, http}},
 		{network, []string{"syscall.Syscall", "internal/poll.(*FD).Write", http}},
+		{encryption, []string{"crypto/internal/fips140/aes/gcm.gcmAesEnc", "crypto/tls.(*Conn).Write", http}},
+		{telemetry, []string{"go.opentelemetry.io/otel/sdk/metric.(*int64Inst).Record", c + "settlement/node.(*measures).proved", c + "settlement/node.(*Node).prove"}},
+		{network, []string{"runtime.memmove", "google.golang.org/protobuf/proto.Unmarshal", rpc, "connectrpc.com/otelconnect.(*Interceptor).WrapUnary.func1", http}},
 		{telling, []string{"runtime.gcBgMarkWorker"}},
 	} {
 		if got := classify(s.stack); got != s.want {
