@@ -8,12 +8,14 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/comity-ledger/comity/proto/doors"
+	"github.com/comity-ledger/comity/proto/doors/callers"
 	optionsv1 "github.com/comity-ledger/comity/proto/gen/comity/options/v1"
 	"github.com/comity-ledger/comity/settlement/entry"
 )
@@ -31,6 +33,14 @@ func (c Caller) Has(roles []optionsv1.Role) bool {
 	return slices.ContainsFunc(roles, func(r optionsv1.Role) bool {
 		return r != optionsv1.Role_ROLE_UNSPECIFIED && slices.Contains(c.Roles, r)
 	})
+}
+
+// account is the name that a caller's limits go by.
+func (c Caller) account() string {
+	if c.Local {
+		return callers.Local
+	}
+	return "caller " + c.Name // never the name of those without limits
 }
 
 // allRoles is what a caller on this machine may be: whoever can connect to a loopback port can also read the node's files.
@@ -94,11 +104,12 @@ func CallerFrom(ctx context.Context) (Caller, bool) {
 type procedure struct {
 	roles     []optionsv1.Role
 	bodyBytes int64
+	deadline  time.Duration
 	streams   bool
 }
 
-// proceduresOf reads the role option of every method of the service. A method without roles is an error: a new method must
-// say who may call it.
+// proceduresOf reads the options of every method of the service. A method without roles or a deadline is an error: a new method must
+// say who may call it, and how long a call may take.
 func proceduresOf(service protoreflect.ServiceDescriptor) (map[string]procedure, error) {
 	rules := make(map[string]procedure)
 	methods := service.Methods()
@@ -113,6 +124,10 @@ func proceduresOf(service protoreflect.ServiceDescriptor) (map[string]procedure,
 		if m.IsStreamingClient() {
 			return nil, fmt.Errorf("rpc: method %s streams from the client, which the gate does not bound", m.FullName())
 		}
+		seconds, _ := proto.GetExtension(options, optionsv1.E_DeadlineSeconds).(uint32)
+		if seconds == 0 {
+			return nil, fmt.Errorf("rpc: method %s states no deadline", m.FullName())
+		}
 		size := int64(maxSmallBytes)
 		switch m.Name() {
 		case "Submit":
@@ -120,7 +135,7 @@ func proceduresOf(service protoreflect.ServiceDescriptor) (map[string]procedure,
 		case "SubmitBatch":
 			size = maxBatchBytes
 		}
-		rules[path] = procedure{roles: roles, bodyBytes: size, streams: m.IsStreamingServer()}
+		rules[path] = procedure{roles: roles, bodyBytes: size, deadline: time.Duration(seconds) * time.Second, streams: m.IsStreamingServer()}
 	}
 	if len(rules) == 0 {
 		return nil, errors.New("rpc: the service has no methods")

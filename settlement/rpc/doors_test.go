@@ -18,6 +18,7 @@ import (
 
 	"github.com/comity-ledger/comity/proto/doors"
 	"github.com/comity-ledger/comity/proto/doors/authority"
+	"github.com/comity-ledger/comity/proto/doors/callers"
 	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
 	"github.com/comity-ledger/comity/proto/gen/comity/ledger/v1/ledgerv1connect"
 	optionsv1 "github.com/comity-ledger/comity/proto/gen/comity/options/v1"
@@ -279,40 +280,102 @@ func TestEachCallerHasLimitsOfItsOwn(t *testing.T) {
 	if err := open(); detail(err) != string(entry.TryLater) || !strings.Contains(err.Error(), "2 streams of this caller") {
 		t.Fatalf("a third stream: %v", err)
 	}
-	// Bytes: the bucket holds one of the largest batches.
-	c := newCallers(Limits{CallerRequests: 1, CallerBytes: 1 << 20, CallerStreams: 1})
-	now := time.Unix(0, 0)
-	c.now = func() time.Time { return now }
-	bank := Caller{Name: "bank/first"}
-	if err := c.read(bank, maxBatchBytes); err != nil {
-		t.Fatal(err)
+	// Bytes: the bucket holds one of the largest batches. The limits themselves are tested in package callers.
+	if got := eachCaller(Limits{}.withDefaults()); got != (callers.Limits{Requests: 1000, Bytes: 64 << 20, LargestRequest: maxBatchBytes, Calls: 1024, Streams: 16}) {
+		t.Errorf("by default %+v", got)
 	}
-	if err := c.read(bank, 1<<20); err == nil || err.Error() != "try_later: too many bytes of this caller; try again in 1s" {
-		t.Fatalf("%v", err)
+	if (Caller{Local: true, Name: "loopback"}).account() != callers.Local || (Caller{Name: ""}).account() == callers.Local {
+		t.Error("callers on this machine alone have no limits")
 	}
-	now = now.Add(time.Second)
-	if err := c.read(bank, 1<<20); err != nil {
-		t.Fatal(err)
+}
+
+// TestCallsOfOneCallerAtOnceAreBounded: calls that wait hold places of their caller's alone, and leave them when they end, however they end.
+func TestCallsOfOneCallerAtOnceAreBounded(t *testing.T) {
+	g := guard(t, Limits{CallerCalls: 2})
+	first, second := g.client(g.by, doors.Bank, "first"), g.client(g.by, doors.Bank, "second")
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 2)
+	for range 2 {
+		go func() {
+			_, err := first.GetReceipt(ctx, &ledgerv1.GetReceiptRequest{Entry: &ledgerv1.GetReceiptRequest_EntryIndex{EntryIndex: 1}})
+			ended <- err
+		}()
 	}
-	for range 100 {
-		if err := errors.Join(c.request(Caller{Local: true}), c.read(Caller{Local: true}, maxBatchBytes)); err != nil {
-			t.Fatalf("this machine: %v", err)
+	ask := func(c ledgerv1connect.LedgerServiceClient) error {
+		_, err := c.GetGenesis(t.Context(), &ledgerv1.GetGenesisRequest{})
+		return err
+	}
+	eventually(t, "a third call is refused", func() bool {
+		err := ask(first)
+		return detail(err) == string(entry.TryLater) && strings.Contains(err.Error(), "2 calls of this caller")
+	})
+	if err := ask(second); err != nil {
+		t.Errorf("another caller: %v", err)
+	}
+	cancel() // the caller goes away
+	for range 2 {
+		if err := <-ended; connect.CodeOf(err) != connect.CodeCanceled {
+			t.Errorf("a call that was given up: %v", err)
+		}
+	}
+	eventually(t, "there is room again", func() bool { return ask(first) == nil })
+}
+
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not so: %s", what)
 		}
 	}
 }
 
-func TestCallersAreForgotten(t *testing.T) {
-	c := newCallers(Limits{}.withDefaults())
-	now := time.Unix(0, 0)
-	c.now = func() time.Time { return now }
-	for i := range 3 * maxCallers {
-		now = now.Add(time.Millisecond)
-		if err := c.request(Caller{Name: strings.Repeat("x", 1+i%60) + string(rune('a'+i%26)) + time.Duration(i).String()}); err != nil {
-			t.Fatal(err)
-		}
+// TestCallsEndByTheirDeadlines: the server's own bound, a caller's shorter one, and the end of a stream, from which a reader goes on.
+func TestCallsEndByTheirDeadlines(t *testing.T) {
+	g := guard(t, Limits{CallTimeout: 200 * time.Millisecond, StreamTimeout: 300 * time.Millisecond, CallerCalls: 1})
+	c := g.client(g.by, doors.Bank, "first")
+	wait := &ledgerv1.GetReceiptRequest{Entry: &ledgerv1.GetReceiptRequest_EntryIndex{EntryIndex: 1}, WaitMillis: 30_000}
+	if _, err := c.GetReceipt(t.Context(), wait); connect.CodeOf(err) != connect.CodeDeadlineExceeded || !strings.Contains(err.Error(), "the call took too long") {
+		t.Errorf("a call past the server's bound: %v", err)
 	}
-	if len(c.byName) > 2*maxCallers {
-		t.Fatalf("%d callers are remembered", len(c.byName))
+	stream, err := c.StreamBlocks(t.Context(), &ledgerv1.StreamBlocksRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	n := 0
+	for stream.Receive() {
+		n++
+	}
+	if err := stream.Err(); n == 0 || detail(err) != string(entry.TryLater) || !strings.Contains(err.Error(), "ask again from the next height") {
+		t.Errorf("a stream past its bound, after %d blocks: %v", n, err)
+	}
+
+	g = guard(t, Limits{CallerCalls: 1})
+	c = g.client(g.by, doors.Bank, "first")
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := c.GetReceipt(ctx, wait); connect.CodeOf(err) != connect.CodeDeadlineExceeded {
+		t.Errorf("a call past its caller's bound: %v", err)
+	}
+	// The server let go of it too, long before its own bound: the caller's one place is free.
+	eventually(t, "the place of a call that its caller bounded is free", func() bool {
+		_, err := c.GetGenesis(t.Context(), &ledgerv1.GetGenesisRequest{})
+		return err == nil
+	})
+}
+
+// TestDeadlinesLeaveRoomForWaiting: what the schema states is more than a request may ask to wait.
+func TestDeadlinesLeaveRoomForWaiting(t *testing.T) {
+	rules, err := proceduresOf(ledgerv1.File_comity_ledger_v1_ledger_proto.Services().ByName("LedgerService"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, rule := range rules {
+		waits := strings.HasSuffix(path, "/GetReceipt") || strings.HasSuffix(path, "/GetCheckpoint")
+		if rule.deadline < time.Second || (waits && rule.deadline <= maxWait) || (!rule.streams && rule.deadline > time.Minute) {
+			t.Errorf("%s may take %v", path, rule.deadline)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/comity-ledger/comity/proto/doors"
+	"github.com/comity-ledger/comity/proto/doors/callers"
 	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
 	"github.com/comity-ledger/comity/proto/schema"
 	"github.com/comity-ledger/comity/settlement"
@@ -62,11 +63,14 @@ func toConnect(err error) *connect.Error {
 func refusalOf(err error) *entry.Refusal {
 	var r *entry.Refusal
 	var broken *schema.Violation
+	var busy *callers.Busy
 	switch {
 	case errors.As(err, &r):
 		return r
 	case errors.As(err, &broken):
 		return &entry.Refusal{Code: entry.Code(broken.Code), Detail: broken.Detail()}
+	case errors.As(err, &busy):
+		return &entry.Refusal{Code: entry.TryLater, Detail: busy.Detail}
 	}
 	return nil
 }

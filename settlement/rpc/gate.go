@@ -13,6 +13,7 @@ import (
 	"connectrpc.com/connect"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/comity-ledger/comity/proto/doors/callers"
 	"github.com/comity-ledger/comity/settlement/entry"
 )
 
@@ -23,24 +24,30 @@ const (
 	maxSubmitBytes = 1 << 20  // one entry with its segments
 	maxBatchBytes  = 32 << 20 // SubmitBatch
 	bodyChunk      = 32 << 10 // a body is charged to the budget in steps of this, so a promise costs nothing
+
+	otherTimeout = 30 * time.Second // a tile, a health check, a reflection: all of it
 )
 
+// errBound is why a call's context ends when the call has taken as long as its method states; a caller's own shorter time has another cause.
+var errBound = errors.New("the call has taken as long as its method allows")
+
 // gate stands before every handler. In this order, cheapest first: who calls and may they; is the body within the method's limit;
-// is there memory for it; did it arrive in time and whole. Only then a handler runs. It also bounds every write to a slow reader.
+// is there memory for it; did it arrive in time and whole. Only then a handler runs, for no longer than its method states. It also bounds every write
+// to a slow reader.
 type gate struct {
 	server *Server
 	rules  map[string]procedure
 	next   http.Handler
 	errors *connect.ErrorWriter
 	budget *semaphore.Weighted
-	each   *callers
+	each   *callers.Callers
 }
 
 func newGate(s *Server, rules map[string]procedure, next http.Handler) *gate {
 	return &gate{
 		server: s, rules: rules, next: next,
 		errors: connect.NewErrorWriter(), budget: semaphore.NewWeighted(s.cfg.Limits.BodyBytes),
-		each: newCallers(s.cfg.Limits),
+		each: callers.New(eachCaller(s.cfg.Limits), nil),
 	}
 }
 
@@ -59,15 +66,24 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	rule, isRPC := g.rules[r.URL.Path]
 	if !isRPC {
-		// Tiles, health and reflection: for any caller that has a role. Their handlers bound what they read.
+		// Tiles, health and reflection: for any caller that has a role. Their handlers bound how much they read, and this for how long.
 		if len(caller.Roles) == 0 {
 			g.refuse(w, r, entry.Refuse(CodeRoleNotAllowed, "the caller has no role here"))
 			return
 		}
-		if err := g.each.request(caller); err != nil {
+		ended, err := g.each.Call(caller.account())
+		if err == nil {
+			defer ended()
+			err = g.each.Request(caller.account())
+		}
+		if err != nil {
 			g.refuse(w, r, err)
 			return
 		}
+		_ = control.SetReadDeadline(time.Now().Add(otherTimeout))
+		defer func() { _ = control.SetReadDeadline(time.Time{}) }()
+		ctx, cancel := context.WithTimeout(ctx, otherTimeout)
+		defer cancel()
 		g.next.ServeHTTP(w, r.WithContext(ctx))
 		return
 	}
@@ -79,35 +95,37 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.next.ServeHTTP(w, r.WithContext(ctx)) // answers 415 without reading the body
 		return
 	}
+	enter, bound := g.each.Call, g.server.cfg.Limits.CallTimeout
+	if rule.streams {
+		enter, bound = g.each.Stream, g.server.cfg.Limits.StreamTimeout
+	}
+	if bound == 0 || bound > rule.deadline {
+		bound = rule.deadline
+	}
+	ended, err := enter(caller.account())
+	if err != nil {
+		g.refuse(w, r, err)
+		return
+	}
+	defer ended()
 	promised := min(max(r.ContentLength, 0), rule.bodyBytes)
-	if err := errors.Join(g.each.request(caller), g.each.read(caller, promised)); err != nil {
+	if err := errors.Join(g.each.Request(caller.account()), g.each.Read(caller.account(), promised)); err != nil {
 		g.refuse(w, r, err)
 		return
 	}
 	body, release, err := g.readBody(control, r, rule.bodyBytes)
 	defer release()
 	if err == nil {
-		err = g.each.read(caller, int64(len(body))-promised)
+		err = g.each.Read(caller.account(), int64(len(body))-promised)
 	}
 	if err != nil {
 		g.refuse(w, r, err)
 		return
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, bound, errBound)
+	defer cancel()
 	if rule.streams {
-		ended, err := g.each.stream(caller)
-		if err != nil {
-			g.refuse(w, r, err)
-			return
-		}
-		defer ended()
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithCancel(ctx)
-		defer cancel()
 		defer context.AfterFunc(g.server.stop, cancel)()
-	} else {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, g.server.cfg.Limits.CallTimeout)
-		defer cancel()
 	}
 	r = r.WithContext(ctx)
 	r.Body = io.NopCloser(bytes.NewReader(body))

@@ -232,10 +232,13 @@ func (h *handlers) StreamBlocks(ctx context.Context, req *ledgerv1.StreamBlocksR
 	}
 }
 
-// streamEnd tells a reader whose stream ends because the node stops to come back.
+// streamEnd tells a reader to come back, whose stream ends because the node stops or the stream has lasted as long as it may.
 func (h *handlers) streamEnd(ctx context.Context, err error) error {
 	if h.server.stop.Err() != nil {
 		return toConnect(entry.Refuse(entry.TryLater, "the node is stopping"))
+	}
+	if errors.Is(context.Cause(ctx), errBound) {
+		return toConnect(entry.Refuse(entry.TryLater, "the stream has lasted as long as it may: ask again from the next height"))
 	}
 	return h.fail(ctx, "stream blocks", err)
 }

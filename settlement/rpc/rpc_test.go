@@ -26,11 +26,12 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/descriptorpb"
 
 	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
 	"github.com/comity-ledger/comity/proto/gen/comity/ledger/v1/ledgerv1connect"
+	optionsv1 "github.com/comity-ledger/comity/proto/gen/comity/options/v1"
 	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/settlement/journal"
@@ -893,15 +894,19 @@ func (r *recorder) WriteHeader(code int) {
 	}
 }
 
-func TestMethodWithoutRolesIsRefusedAtStart(t *testing.T) {
-	file := protodesc.ToFileDescriptorProto(ledgerv1.File_comity_ledger_v1_ledger_proto)
-	file.Service[0].Method[2].Options = &descriptorpb.MethodOptions{}
-	bare, err := protodesc.NewFile(proto.Clone(file).(*descriptorpb.FileDescriptorProto), protoregistry.GlobalFiles)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := proceduresOf(bare.Services().Get(0)); err == nil || !strings.Contains(err.Error(), "declares no roles") {
-		t.Fatalf("%v", err)
+func TestMethodWithoutRolesOrDeadlineIsRefusedAtStart(t *testing.T) {
+	for missing, want := range map[protoreflect.ExtensionType]string{optionsv1.E_Roles: "declares no roles", optionsv1.E_DeadlineSeconds: "states no deadline"} {
+		file := protodesc.ToFileDescriptorProto(ledgerv1.File_comity_ledger_v1_ledger_proto)
+		options := proto.CloneOf(file.Service[0].Method[2].Options)
+		proto.ClearExtension(options, missing)
+		file.Service[0].Method[2].Options = options
+		bare, err := protodesc.NewFile(file, protoregistry.GlobalFiles)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := proceduresOf(bare.Services().Get(0)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Fatalf("%v, want %s", err, want)
+		}
 	}
 }
 

@@ -37,15 +37,17 @@ type Limits struct {
 	// SendTimeout is how long one write to a caller may block, so that a reader that stops reading does not hold a block
 	// in memory for ever. Default 30 s.
 	SendTimeout time.Duration
-	// CallTimeout bounds a unary call after its request was read. Default 60 s.
-	CallTimeout time.Duration
+	// CallTimeout and StreamTimeout bound a call after its request was read, and a stream, where that is shorter than what its method states in the
+	// schema. Default: what the method states.
+	CallTimeout, StreamTimeout time.Duration
 	// Streams is how many StreamBlocks calls may be open at once. Default 256.
 	Streams int64
 	// CallerRequests and CallerBytes are how many requests, and bytes of them, a caller with a certificate may send in a second on average, and twice
 	// as many at once. Past it, it is answered try_later. Defaults 1000 and 64 MiB.
 	CallerRequests, CallerBytes int
-	// CallerStreams is how many StreamBlocks calls of one such caller may be open at once. Default 16.
-	CallerStreams int64
+	// CallerCalls and CallerStreams are how many calls and how many StreamBlocks of one such caller may be under way at once. Past it, it is answered
+	// try_later. Defaults 1024 and 16.
+	CallerCalls, CallerStreams int64
 }
 
 func (l Limits) withDefaults() Limits {
@@ -58,9 +60,6 @@ func (l Limits) withDefaults() Limits {
 	if l.SendTimeout == 0 {
 		l.SendTimeout = 30 * time.Second
 	}
-	if l.CallTimeout == 0 {
-		l.CallTimeout = 60 * time.Second
-	}
 	if l.Streams == 0 {
 		l.Streams = 256
 	}
@@ -69,6 +68,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.CallerBytes == 0 {
 		l.CallerBytes = 64 << 20
+	}
+	if l.CallerCalls == 0 {
+		l.CallerCalls = 1024
 	}
 	if l.CallerStreams == 0 {
 		l.CallerStreams = 16

@@ -776,20 +776,15 @@ const file_comity_bridge_v1_bridge_proto_rawDesc = "" +
 	"\x11GetPaymentRequest\x12\x1d\n" +
 	"\x05quote\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\x05quote\",\n" +
 	"\x12GetPaymentResponse\x12\x16\n" +
-	"\x06status\x18\x01 \x01(\fR\x06status2\xba\x04\n" +
-	"\rBridgeService\x12`\n" +
-	"\tGetOffers\x12\".comity.bridge.v1.GetOffersRequest\x1a#.comity.bridge.v1.GetOffersResponse\"\n" +
-	"\xf2\xa1\x19\x03\x01\x02\x05\x90\x02\x01\x12Q\n" +
-	"\x05Quote\x12\x1e.comity.bridge.v1.QuoteRequest\x1a\x1f.comity.bridge.v1.QuoteResponse\"\a\xf2\xa1\x19\x03\x01\x02\x05\x12Z\n" +
-	"\aReserve\x12 .comity.bridge.v1.ReserveRequest\x1a!.comity.bridge.v1.ReserveResponse\"\n" +
-	"\xf2\xa1\x19\x03\x01\x02\x05\x90\x02\x02\x12W\n" +
-	"\x06Accept\x12\x1f.comity.bridge.v1.AcceptRequest\x1a .comity.bridge.v1.AcceptResponse\"\n" +
-	"\xf2\xa1\x19\x03\x01\x02\x05\x90\x02\x02\x12Z\n" +
-	"\aProceed\x12 .comity.bridge.v1.ProceedRequest\x1a!.comity.bridge.v1.ProceedResponse\"\n" +
-	"\xf2\xa1\x19\x03\x01\x02\x05\x90\x02\x02\x12c\n" +
+	"\x06status\x18\x01 \x01(\fR\x06status2\xd2\x04\n" +
+	"\rBridgeService\x12d\n" +
+	"\tGetOffers\x12\".comity.bridge.v1.GetOffersRequest\x1a#.comity.bridge.v1.GetOffersResponse\"\x0e\xf2\xa1\x19\x03\x01\x02\x05\xf8\xa1\x19\x14\x90\x02\x01\x12U\n" +
+	"\x05Quote\x12\x1e.comity.bridge.v1.QuoteRequest\x1a\x1f.comity.bridge.v1.QuoteResponse\"\v\xf2\xa1\x19\x03\x01\x02\x05\xf8\xa1\x19\x14\x12^\n" +
+	"\aReserve\x12 .comity.bridge.v1.ReserveRequest\x1a!.comity.bridge.v1.ReserveResponse\"\x0e\xf2\xa1\x19\x03\x01\x02\x05\xf8\xa1\x19x\x90\x02\x02\x12[\n" +
+	"\x06Accept\x12\x1f.comity.bridge.v1.AcceptRequest\x1a .comity.bridge.v1.AcceptResponse\"\x0e\xf2\xa1\x19\x03\x01\x02\x05\xf8\xa1\x19x\x90\x02\x02\x12^\n" +
+	"\aProceed\x12 .comity.bridge.v1.ProceedRequest\x1a!.comity.bridge.v1.ProceedResponse\"\x0e\xf2\xa1\x19\x03\x01\x02\x05\xf8\xa1\x19x\x90\x02\x02\x12g\n" +
 	"\n" +
-	"GetPayment\x12#.comity.bridge.v1.GetPaymentRequest\x1a$.comity.bridge.v1.GetPaymentResponse\"\n" +
-	"\xf2\xa1\x19\x03\x01\x02\x05\x90\x02\x01B\xca\x01\n" +
+	"GetPayment\x12#.comity.bridge.v1.GetPaymentRequest\x1a$.comity.bridge.v1.GetPaymentResponse\"\x0e\xf2\xa1\x19\x03\x01\x02\x05\xf8\xa1\x19\x14\x90\x02\x01B\xca\x01\n" +
 	"\x14com.comity.bridge.v1B\vBridgeProtoP\x01ZCgithub.com/comity-ledger/comity/proto/gen/comity/bridge/v1;bridgev1\xa2\x02\x03CBX\xaa\x02\x10Comity.Bridge.V1\xca\x02\x10Comity\\Bridge\\V1\xe2\x02\x1cComity\\Bridge\\V1\\GPBMetadata\xea\x02\x12Comity::Bridge::V1b\x06proto3"
 
 var (

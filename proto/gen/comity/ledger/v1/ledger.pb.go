@@ -3252,24 +3252,24 @@ const file_comity_ledger_v1_ledger_proto_rawDesc = "" +
 	"\vHoldOutcome\x12\x1c\n" +
 	"\x18HOLD_OUTCOME_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13HOLD_OUTCOME_POSTED\x10\x01\x12\x17\n" +
-	"\x13HOLD_OUTCOME_VOIDED\x10\x022\xe4\v\n" +
-	"\rLedgerService\x12h\n" +
+	"\x13HOLD_OUTCOME_VOIDED\x10\x022\x9e\f\n" +
+	"\rLedgerService\x12l\n" +
 	"\n" +
-	"GetGenesis\x12#.comity.ledger.v1.GetGenesisRequest\x1a$.comity.ledger.v1.GetGenesisResponse\"\x0f\xf2\xa1\x19\b\x01\x02\x03\x04\x05\x06\a\b\x90\x02\x01\x12b\n" +
-	"\tGetStatus\x12\".comity.ledger.v1.GetStatusRequest\x1a#.comity.ledger.v1.GetStatusResponse\"\f\xf2\xa1\x19\x05\x01\x02\x03\x06\a\x90\x02\x01\x12Y\n" +
-	"\x06Submit\x12\x1f.comity.ledger.v1.SubmitRequest\x1a .comity.ledger.v1.SubmitResponse\"\f\xf2\xa1\x19\x05\x01\x02\x05\x06\a\x90\x02\x02\x12h\n" +
-	"\vSubmitBatch\x12$.comity.ledger.v1.SubmitBatchRequest\x1a%.comity.ledger.v1.SubmitBatchResponse\"\f\xf2\xa1\x19\x05\x01\x02\x05\x06\a\x90\x02\x02\x12p\n" +
-	"\fStreamBlocks\x12%.comity.ledger.v1.StreamBlocksRequest\x1a&.comity.ledger.v1.StreamBlocksResponse\"\x0f\xf2\xa1\x19\b\x01\x02\x03\x04\x05\x06\a\b\x90\x02\x010\x01\x12g\n" +
+	"GetGenesis\x12#.comity.ledger.v1.GetGenesisRequest\x1a$.comity.ledger.v1.GetGenesisResponse\"\x13\xf2\xa1\x19\b\x01\x02\x03\x04\x05\x06\a\b\xf8\xa1\x19\x14\x90\x02\x01\x12f\n" +
+	"\tGetStatus\x12\".comity.ledger.v1.GetStatusRequest\x1a#.comity.ledger.v1.GetStatusResponse\"\x10\xf2\xa1\x19\x05\x01\x02\x03\x06\a\xf8\xa1\x19\x14\x90\x02\x01\x12]\n" +
+	"\x06Submit\x12\x1f.comity.ledger.v1.SubmitRequest\x1a .comity.ledger.v1.SubmitResponse\"\x10\xf2\xa1\x19\x05\x01\x02\x05\x06\a\xf8\xa1\x19<\x90\x02\x02\x12l\n" +
+	"\vSubmitBatch\x12$.comity.ledger.v1.SubmitBatchRequest\x1a%.comity.ledger.v1.SubmitBatchResponse\"\x10\xf2\xa1\x19\x05\x01\x02\x05\x06\a\xf8\xa1\x19<\x90\x02\x02\x12v\n" +
+	"\fStreamBlocks\x12%.comity.ledger.v1.StreamBlocksRequest\x1a&.comity.ledger.v1.StreamBlocksResponse\"\x15\xf2\xa1\x19\b\x01\x02\x03\x04\x05\x06\a\b\xf8\xa1\x19\x80\xa3\x05\x90\x02\x010\x01\x12k\n" +
 	"\n" +
-	"GetReceipt\x12#.comity.ledger.v1.GetReceiptRequest\x1a$.comity.ledger.v1.GetReceiptResponse\"\x0e\xf2\xa1\x19\a\x01\x02\x03\x05\x06\a\b\x90\x02\x01\x12q\n" +
-	"\rGetCheckpoint\x12&.comity.ledger.v1.GetCheckpointRequest\x1a'.comity.ledger.v1.GetCheckpointResponse\"\x0f\xf2\xa1\x19\b\x01\x02\x03\x04\x05\x06\a\b\x90\x02\x01\x12b\n" +
-	"\bGetEntry\x12!.comity.ledger.v1.GetEntryRequest\x1a\".comity.ledger.v1.GetEntryResponse\"\x0f\xf2\xa1\x19\b\x01\x02\x03\x04\x05\x06\a\b\x90\x02\x01\x12n\n" +
-	"\fGetInclusion\x12%.comity.ledger.v1.GetInclusionRequest\x1a&.comity.ledger.v1.GetInclusionResponse\"\x0f\xf2\xa1\x19\b\x01\x02\x03\x04\x05\x06\a\b\x90\x02\x01\x12t\n" +
-	"\x0eGetConsistency\x12'.comity.ledger.v1.GetConsistencyRequest\x1a(.comity.ledger.v1.GetConsistencyResponse\"\x0f\xf2\xa1\x19\b\x01\x02\x03\x04\x05\x06\a\b\x90\x02\x01\x12]\n" +
-	"\aGetHold\x12 .comity.ledger.v1.GetHoldRequest\x1a!.comity.ledger.v1.GetHoldResponse\"\r\xf2\xa1\x19\x06\x01\x02\x03\x05\x06\a\x90\x02\x01\x12c\n" +
-	"\tListHolds\x12\".comity.ledger.v1.ListHoldsRequest\x1a#.comity.ledger.v1.ListHoldsResponse\"\r\xf2\xa1\x19\x06\x01\x02\x03\x05\x06\a\x90\x02\x01\x12o\n" +
-	"\rListCorridors\x12&.comity.ledger.v1.ListCorridorsRequest\x1a'.comity.ledger.v1.ListCorridorsResponse\"\r\xf2\xa1\x19\x06\x01\x02\x03\x05\x06\a\x90\x02\x01\x12s\n" +
-	"\x0fLookupNullifier\x12(.comity.ledger.v1.LookupNullifierRequest\x1a).comity.ledger.v1.LookupNullifierResponse\"\v\xf2\xa1\x19\x04\x01\x02\x03\a\x90\x02\x01B\xca\x01\n" +
+	"GetReceipt\x12#.comity.ledger.v1.GetReceiptRequest\x1a$.comity.ledger.v1.GetReceiptResponse\"\x12\xf2\xa1\x19\a\x01\x02\x03\x05\x06\a\b\xf8\xa1\x19<\x90\x02\x01\x12u\n" +
+	"\rGetCheckpoint\x12&.comity.ledger.v1.GetCheckpointRequest\x1a'.comity.ledger.v1.GetCheckpointResponse\"\x13\xf2\xa1\x19\b\x01\x02\x03\x04\x05\x06\a\b\xf8\xa1\x19(\x90\x02\x01\x12f\n" +
+	"\bGetEntry\x12!.comity.ledger.v1.GetEntryRequest\x1a\".comity.ledger.v1.GetEntryResponse\"\x13\xf2\xa1\x19\b\x01\x02\x03\x04\x05\x06\a\b\xf8\xa1\x19\x14\x90\x02\x01\x12r\n" +
+	"\fGetInclusion\x12%.comity.ledger.v1.GetInclusionRequest\x1a&.comity.ledger.v1.GetInclusionResponse\"\x13\xf2\xa1\x19\b\x01\x02\x03\x04\x05\x06\a\b\xf8\xa1\x19\x14\x90\x02\x01\x12x\n" +
+	"\x0eGetConsistency\x12'.comity.ledger.v1.GetConsistencyRequest\x1a(.comity.ledger.v1.GetConsistencyResponse\"\x13\xf2\xa1\x19\b\x01\x02\x03\x04\x05\x06\a\b\xf8\xa1\x19\x14\x90\x02\x01\x12a\n" +
+	"\aGetHold\x12 .comity.ledger.v1.GetHoldRequest\x1a!.comity.ledger.v1.GetHoldResponse\"\x11\xf2\xa1\x19\x06\x01\x02\x03\x05\x06\a\xf8\xa1\x19\x14\x90\x02\x01\x12g\n" +
+	"\tListHolds\x12\".comity.ledger.v1.ListHoldsRequest\x1a#.comity.ledger.v1.ListHoldsResponse\"\x11\xf2\xa1\x19\x06\x01\x02\x03\x05\x06\a\xf8\xa1\x19\x14\x90\x02\x01\x12s\n" +
+	"\rListCorridors\x12&.comity.ledger.v1.ListCorridorsRequest\x1a'.comity.ledger.v1.ListCorridorsResponse\"\x11\xf2\xa1\x19\x06\x01\x02\x03\x05\x06\a\xf8\xa1\x19\x14\x90\x02\x01\x12w\n" +
+	"\x0fLookupNullifier\x12(.comity.ledger.v1.LookupNullifierRequest\x1a).comity.ledger.v1.LookupNullifierResponse\"\x0f\xf2\xa1\x19\x04\x01\x02\x03\a\xf8\xa1\x19(\x90\x02\x01B\xca\x01\n" +
 	"\x14com.comity.ledger.v1B\vLedgerProtoP\x01ZCgithub.com/comity-ledger/comity/proto/gen/comity/ledger/v1;ledgerv1\xa2\x02\x03CLX\xaa\x02\x10Comity.Ledger.V1\xca\x02\x10Comity\\Ledger\\V1\xe2\x02\x1cComity\\Ledger\\V1\\GPBMetadata\xea\x02\x12Comity::Ledger::V1b\x06proto3"
 
 var (

@@ -110,6 +110,14 @@ var file_comity_options_v1_options_proto_extTypes = []protoimpl.ExtensionInfo{
 		Tag:           "varint,51742,rep,packed,name=roles,enum=comity.options.v1.Role",
 		Filename:      "comity/options/v1/options.proto",
 	},
+	{
+		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
+		ExtensionType: (*uint32)(nil),
+		Field:         51743,
+		Name:          "comity.options.v1.deadline_seconds",
+		Tag:           "varint,51743,opt,name=deadline_seconds",
+		Filename:      "comity/options/v1/options.proto",
+	},
 }
 
 // Extension fields to descriptorpb.MethodOptions.
@@ -118,6 +126,11 @@ var (
 	//
 	// repeated comity.options.v1.Role roles = 51742;
 	E_Roles = &file_comity_options_v1_options_proto_extTypes[0]
+	// The most seconds that a call takes after its request was read, and a stream altogether: then the server ends it. A caller may name a shorter
+	// time in its request's headers. A server with a method that states none does not start.
+	//
+	// optional uint32 deadline_seconds = 51743;
+	E_DeadlineSeconds = &file_comity_options_v1_options_proto_extTypes[1]
 )
 
 var File_comity_options_v1_options_proto protoreflect.FileDescriptor
@@ -135,7 +148,8 @@ const file_comity_options_v1_options_proto_rawDesc = "" +
 	"\x0eROLE_REGISTRAR\x10\x06\x12\x11\n" +
 	"\rROLE_PROVIDER\x10\a\x12\x0f\n" +
 	"\vROLE_PUBLIC\x10\b:O\n" +
-	"\x05roles\x12\x1e.google.protobuf.MethodOptions\x18\x9e\x94\x03 \x03(\x0e2\x17.comity.options.v1.RoleR\x05rolesB\xd2\x01\n" +
+	"\x05roles\x12\x1e.google.protobuf.MethodOptions\x18\x9e\x94\x03 \x03(\x0e2\x17.comity.options.v1.RoleR\x05roles:K\n" +
+	"\x10deadline_seconds\x12\x1e.google.protobuf.MethodOptions\x18\x9f\x94\x03 \x01(\rR\x0fdeadlineSecondsB\xd2\x01\n" +
 	"\x15com.comity.options.v1B\fOptionsProtoP\x01ZEgithub.com/comity-ledger/comity/proto/gen/comity/options/v1;optionsv1\xa2\x02\x03COX\xaa\x02\x11Comity.Options.V1\xca\x02\x11Comity\\Options\\V1\xe2\x02\x1dComity\\Options\\V1\\GPBMetadata\xea\x02\x13Comity::Options::V1b\x06proto3"
 
 var (
@@ -157,11 +171,12 @@ var file_comity_options_v1_options_proto_goTypes = []any{
 }
 var file_comity_options_v1_options_proto_depIdxs = []int32{
 	1, // 0: comity.options.v1.roles:extendee -> google.protobuf.MethodOptions
-	0, // 1: comity.options.v1.roles:type_name -> comity.options.v1.Role
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	1, // [1:2] is the sub-list for extension type_name
-	0, // [0:1] is the sub-list for extension extendee
+	1, // 1: comity.options.v1.deadline_seconds:extendee -> google.protobuf.MethodOptions
+	0, // 2: comity.options.v1.roles:type_name -> comity.options.v1.Role
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	2, // [2:3] is the sub-list for extension type_name
+	0, // [0:2] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
 }
 
@@ -177,7 +192,7 @@ func file_comity_options_v1_options_proto_init() {
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_comity_options_v1_options_proto_rawDesc), len(file_comity_options_v1_options_proto_rawDesc)),
 			NumEnums:      1,
 			NumMessages:   0,
-			NumExtensions: 1,
+			NumExtensions: 2,
 			NumServices:   0,
 		},
 		GoTypes:           file_comity_options_v1_options_proto_goTypes,
