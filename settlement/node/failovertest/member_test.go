@@ -86,27 +86,11 @@ func member(name string) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	forward := rpc.Forward(&http.Client{Timeout: 10 * time.Second}, name)
 	m, err := node.Join(ctx, node.MemberConfig{
 		Node: node.Config{Store: store, Verifier: verifier(), Recheck: verifier(), Signer: signer, Now: clock(base), Log: log,
 			Witnesses: []journal.Endpoint{{Name: l.Genesis.Witnesses.Members[0].Name, URL: os.Getenv(envWitness)}}},
 		Name: name, URL: "http://" + listener.Addr().String(), Lease: lease, Forwarded: rpc.Forwarded,
-		Forward: func(ctx context.Context, url string, entries []node.Forwarded) ([]node.Answer, error) {
-			sent := make([]rpc.Sent, len(entries))
-			for i, e := range entries {
-				sent[i] = rpc.Sent{Entry: e.Leaf, Segments: e.Segments, Lane: e.Lane, Voucher: e.Voucher, TraceParent: e.TraceParent}
-			}
-			got, err := forward(ctx, url, sent)
-			answers := make([]node.Answer, len(got))
-			for i, j := range got {
-				status := settlement.Accepted
-				if j.Before {
-					status = settlement.SettledBefore
-				}
-				answers[i] = node.Answer{Result: settlement.Result{Status: status, ID: j.ID, EntryIndex: j.EntryIndex, Height: j.Height}, Err: j.Err}
-			}
-			return answers, err
-		},
+		Forward: forwarder(&http.Client{Timeout: 10 * time.Second}, name),
 	})
 	if err != nil {
 		return err
@@ -125,6 +109,27 @@ func member(name string) error {
 	bounded, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return errors.Join(served, m.Stop(bounded), store.Close())
+}
+
+// forwarder hands entries of the node called name to others, as a node's own program does.
+func forwarder(h *http.Client, name string) func(ctx context.Context, url string, entries []node.Forwarded) ([]node.Answer, error) {
+	forward := rpc.Forward(h, name)
+	return func(ctx context.Context, url string, entries []node.Forwarded) ([]node.Answer, error) {
+		sent := make([]rpc.Sent, len(entries))
+		for i, e := range entries {
+			sent[i] = rpc.Sent{Entry: e.Leaf, Segments: e.Segments, Lane: e.Lane, Voucher: e.Voucher, TraceParent: e.TraceParent}
+		}
+		got, err := forward(ctx, url, sent)
+		answers := make([]node.Answer, len(got))
+		for i, j := range got {
+			status := settlement.Accepted
+			if j.Before {
+				status = settlement.SettledBefore
+			}
+			answers[i] = node.Answer{Result: settlement.Result{Status: status, ID: j.ID, EntryIndex: j.EntryIndex, Height: j.Height}, Err: j.Err}
+		}
+		return answers, err
+	}
 }
 
 // served is a member as the network edge sees it.
