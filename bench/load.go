@@ -63,7 +63,7 @@ func (b *bench) load(ctx context.Context) error {
 			times = append(times, got[i][r].each().Seconds()/got[0][r].each().Seconds())
 		}
 		t.row(v.name, figure(rate), micros(seconds(each)), ratio(median(rates)), ratio(median(times)), ratio(slices.Min(times))+" to "+ratio(slices.Max(times)), mega(most(got[i])))
-		b.report.memory("the whole, "+v.name, most(got[i]))
+		b.report.memory("the whole, "+v.name, most(got[i]), 0)
 	}
 	b.telemetryGoal(got)
 	whole := got[len(variants)-1]
@@ -93,7 +93,7 @@ func (b *bench) load(ctx context.Context) error {
 	last = paid[len(paid)-1]
 	t = p.table("1x64 disbursements, "+count(len(disburses))+" in a round, everything on, median of the rounds", "durable/s", "payments/s", "node's processor time for a payment", "driver's and witness's", "proofs in a batch", "node's memory")
 	t.row(figure(rate), figure(rate*zk.LargeDisburse), micros(last.each()), micros(last.DriverCPU/time.Duration(last.Payments())), figure(last.Proofs), mega(most(paid)))
-	b.report.memory("the whole, disbursements", most(paid))
+	b.report.memory("the whole, disbursements", most(paid), 0)
 	b.report.goal("100,000 payments/s as 1x64 disbursements, everything on", figure(rate*zk.LargeDisburse)+"/s", rate*zk.LargeDisburse >= 100_000)
 	b.report.goal("disbursements within 25 % of verification alone", ratio(median(ratios))+" of "+figure(median(alone))+"/s", median(ratios) >= 0.75)
 	p.say("By arithmetic the node alone would do %s payments/s; verification alone reached %s.", figure(nodeAlone(last)), figure(median(alone)*zk.LargeDisburse))

@@ -3,6 +3,7 @@
 //	go run ./bench                                  everything, about 20 minutes; writes bench/results/speed.md and its plots
 //	go run ./bench -quick                           everything at small sizes, about two minutes; prints alone
 //	go run ./bench -only latency,flood -out DIR     some of it, to another folder
+//	go run ./bench -readme README.md                everything, and the table of goals into a document
 //
 // What runs is the program comity, built from this tree, in a process of its own: on disk, over mutual TLS, with telemetry on and a witness that
 // cosigns. Every goal is a ratio or a figure of one run. Benchmarks of the parts are in the test files: each also runs once, with a small
@@ -16,6 +17,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -37,7 +39,7 @@ import (
 type options struct {
 	quick             bool
 	only              string
-	set, out          string
+	set, out, readme  string
 	work, comity      string
 	postgres, quietly bool
 }
@@ -69,7 +71,11 @@ func main() {
 		return
 	}
 	if err == nil {
-		err = run(ctx, o, os.Args[1:])
+		scale := full
+		if o.quick {
+			scale = quick
+		}
+		err = run(ctx, o, scale, os.Args[1:], os.Stdout)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -88,6 +94,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.only, "only", "", "sections to run, separated by commas (default: all)")
 	f.StringVar(&o.set, "set", "", "file of the data set; made when missing or outgrown (default: "+filepath.Join("comity", "load.set")+" in the user's cache)")
 	f.StringVar(&o.out, "out", "", "folder for speed.md and its plots (default: bench/results, with -quick none)")
+	f.StringVar(&o.readme, "readme", "", "put the table of goals between the marks in this file too, after a run of all sections")
 	f.StringVar(&o.work, "work", "", "folder for ledgers, on the disk that is to be measured; 8 GB (default: beside the data set)")
 	f.StringVar(&o.comity, "comity", "", "the comity program to measure (default: built from this tree)")
 	f.BoolVar(&o.postgres, "postgres", true, "measure PostgreSQL too, where its programs are")
@@ -146,7 +153,7 @@ type scaleOf struct {
 
 var full = scaleOf{
 	spec:  dataset.Spec{HonestTransfers: 100, HonestDisburses: 10, SimulatedTransfers: 64000, SimulatedDisburses: 15000},
-	stage: 3 * time.Second, rounds: 5, transfers: 20000, disburses: 15000, step: 10 * time.Second, flood: 12000,
+	stage: 3 * time.Second, rounds: 5, transfers: 20000, disburses: 15000, step: 10 * time.Second, flood: 12800,
 	nullifiers: []int{1_000_000, 10_000_000, 50_000_000}, inPostgres: []int{1_000_000, 10_000_000}, old: 1000, round: 20000,
 }
 
@@ -171,11 +178,8 @@ type bench struct {
 	costs, rates []plot.Series // of ledgers of different sizes, by kind of store
 }
 
-func run(ctx context.Context, o options, args []string) (err error) {
-	b := &bench{options: o, scaleOf: full}
-	if o.quick {
-		b.scaleOf = quick
-	}
+func run(ctx context.Context, o options, scale scaleOf, args []string, stdout io.Writer) (err error) {
+	b := &bench{options: o, scaleOf: scale}
 	b.report = newReport(machine.Describe(), strings.TrimSpace("go run ./bench "+strings.Join(args, " ")), o.quick)
 	if b.data, err = dataset.Obtain(ctx, o.set, b.spec, b.tell); err != nil {
 		return err
@@ -219,7 +223,14 @@ func run(ctx context.Context, o options, args []string) (err error) {
 			}
 		}
 	}
-	b.report.print(os.Stdout)
+	b.report.memoryGoal()
+	if o.out != "" {
+		err = errors.Join(err, b.report.write(o.out))
+	}
+	if o.readme != "" && o.only == "" && err == nil {
+		err = b.report.quote(o.readme)
+	}
+	b.report.print(stdout)
 	return err
 }
 

@@ -33,9 +33,11 @@ type goal struct {
 	met       bool
 }
 
+// memory is the most that a node held, with how many nullifiers were seeded before.
 type memory struct {
-	what  string
-	bytes int64
+	what       string
+	bytes      int64
+	nullifiers int
 }
 
 type picture struct {
@@ -67,8 +69,8 @@ func (r *report) goal(want, got string, met bool) {
 func (r *report) note(format string, args ...any) {
 	r.notes = append(r.notes, fmt.Sprintf(format, args...))
 }
-func (r *report) memory(what string, bytes int64) {
-	r.memories = append(r.memories, memory{what, bytes})
+func (r *report) memory(what string, bytes int64, nullifiers int) {
+	r.memories = append(r.memories, memory{what, bytes, nullifiers})
 }
 func (r *report) failed(section string, err error) {
 	r.short = append(r.short, fmt.Sprintf("The section %s ended early: %v", section, err))
@@ -76,6 +78,21 @@ func (r *report) failed(section string, err error) {
 func (r *report) lacks(format string, args ...any) {
 	r.short = append(r.short, fmt.Sprintf(format, args...))
 }
+
+// memoryGoal compares what every part held with its bound.
+func (r *report) memoryGoal() {
+	if len(r.memories) == 0 {
+		return
+	}
+	worst := r.memories[0]
+	for _, m := range r.memories {
+		if m.bytes*worst.bound() > worst.bytes*m.bound() {
+			worst = m
+		}
+	}
+	r.goal("memory stays below what the limits add up to", fmt.Sprintf("%s of %s at worst (%s)", mega(worst.bytes), mega(worst.bound()), worst.what), worst.bytes <= worst.bound())
+}
+
 func (r *report) took(section string, d time.Duration) {
 	r.times = append(r.times, fmt.Sprintf("%s %v", section, d.Round(time.Second)))
 }
@@ -119,16 +136,7 @@ func (r *report) print(w io.Writer) {
 	if r.quick {
 		fmt.Fprint(w, "- **a quick run at small sizes: its figures show that everything runs, and nothing about speed**\n")
 	}
-	if len(r.goals) > 0 {
-		fmt.Fprint(w, "\n| goal | measured | |\n|---|---|---|\n")
-		for _, g := range r.goals {
-			met := "met"
-			if !g.met {
-				met = "**not met**"
-			}
-			fmt.Fprintf(w, "| %s | %s | %s |\n", g.want, g.got, met)
-		}
-	}
+	r.printGoals(w)
 	for _, note := range r.notes {
 		fmt.Fprintf(w, "\n%s\n", note)
 	}
@@ -153,6 +161,40 @@ func (r *report) print(w io.Writer) {
 	r.printMemory(w)
 }
 
+func (r *report) printGoals(w io.Writer) {
+	if len(r.goals) == 0 {
+		return
+	}
+	fmt.Fprint(w, "\n| goal | measured | |\n|---|---|---|\n")
+	for _, g := range r.goals {
+		met := "met"
+		if !g.met {
+			met = "**not met**"
+		}
+		fmt.Fprintf(w, "| %s | %s | %s |\n", g.want, g.got, met)
+	}
+}
+
+// The marks between which a document quotes the goals.
+const quoteBegin, quoteEnd = "<!-- go run ./bench -readme -->", "<!-- end -->"
+
+// quote replaces what stands between the marks of a document.
+func (r *report) quote(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	before, rest, found := strings.Cut(string(text), quoteBegin)
+	_, after, closed := strings.Cut(rest, quoteEnd)
+	if !found || !closed {
+		return fmt.Errorf("%s has no marks %s and %s", path, quoteBegin, quoteEnd)
+	}
+	var goals bytes.Buffer
+	fmt.Fprintf(&goals, "\nMeasured %s on %s.\n", r.began.Format("2006-01-02"), r.machine)
+	r.printGoals(&goals)
+	return os.WriteFile(path, []byte(before+quoteBegin+goals.String()+quoteEnd+after), 0o644)
+}
+
 // What bounds the node's memory by its limits, bytes: what may wait and be read (node.Limits, rpc.Limits), and the store's cache and tables
 // in memory (pebblestore.Config). What the Go runtime collects may double before it is collected.
 const (
@@ -160,21 +202,24 @@ const (
 	boundBodies  = 256 << 20
 	boundStore   = 64<<20 + 4*64<<20
 	boundProgram = 150 << 20 // the program, its verifying keys and tables
+	boundEach    = 12        // for each nullifier
 )
 
 const boundAll = 2*(boundWaiting+boundBodies+boundProgram) + boundStore
+
+func (m memory) bound() int64 { return boundAll + 2*boundEach*int64(m.nullifiers) }
 
 func (r *report) printMemory(w io.Writer) {
 	if len(r.memories) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\n## Memory\n\nMost memory of the node's process in each part, and how many times that fits into what the limits add up to:\n\n| part | at most | of the bound |\n|---|---|---|\n")
+	fmt.Fprintf(w, "\n## Memory\n\nMost memory of the node's process in each part, and what the limits add up to:\n\n| part | at most | bound | share |\n|---|---|---|---|\n")
 	for _, m := range r.memories {
-		fmt.Fprintf(w, "| %s | %s | %.0f %% |\n", m.what, mega(m.bytes), 100*float64(m.bytes)/float64(boundAll))
+		fmt.Fprintf(w, "| %s | %s | %s | %.0f %% |\n", m.what, mega(m.bytes), mega(m.bound()), 100*float64(m.bytes)/float64(m.bound()))
 	}
-	fmt.Fprintf(w, "\nThe bound, without nullifiers, is %s: entries that wait %s (and 8,192 of them), request bodies %s, the program with its keys %s, each doubled because the Go runtime collects when what it\n"+
-		"holds has doubled, and the store's cache and memory tables %s. Nullifiers add 9 to 12 bytes each (settlement/nullset), doubled likewise at worst.\n",
-		mega(boundAll), mega(boundWaiting), mega(boundBodies), mega(boundProgram), mega(boundStore))
+	fmt.Fprintf(w, "\nThe bound: entries that wait %s (and 8,192 of them), request bodies %s, the program with its keys %s, %d bytes for each nullifier (settlement/nullset), all of it doubled\n"+
+		"because the Go runtime collects when what it holds has doubled, and the store's cache and memory tables %s.\n",
+		mega(boundWaiting), mega(boundBodies), mega(boundProgram), boundEach, mega(boundStore))
 }
 
 // write replaces speed.md and the plots in a folder.

@@ -154,7 +154,7 @@ func (b *bench) tellSizes(p *part, kind string, all []*grown, rounds int) {
 		})
 		t.row(count(g.n), figure(medianOf(g.rounds, (*measured).rate)), ratio(median(rates)), micros(seconds(medianOf(g.rounds, perPayment))), ratio(median(times)), micros(seconds(lookUp)), millis(seconds(storing)),
 			g.seeding.Round(100*time.Millisecond).String(), fmt.Sprintf("%.1f bytes", float64(g.disk)/float64(g.n)), g.ledger.StartUp.Round(10*time.Millisecond).String(), g.quiet.Round(100*time.Millisecond).String(), mega(g.rss), mega(most(g.rounds)))
-		b.report.memory(kind+" with "+count(g.n)+" nullifiers", most(g.rounds))
+		b.report.memory(kind+" with "+count(g.n)+" nullifiers", most(g.rounds), g.n)
 	}
 	smallest, largest := all[0], all[len(all)-1]
 	if len(all) > 1 {

@@ -53,8 +53,6 @@ type Plan struct {
 	// Rate is how many entries fall due in a second, whatever the ledger does (an open loop): latencies count from when an entry was due. 0 sends as
 	// fast as calls are answered (a closed loop, which finds the peak).
 	Rate float64
-	// Patience bounds the run: after it nothing is sent again, and what was put off is counted as such. 0 goes on until all is answered.
-	Patience time.Duration
 }
 
 // tick is the least time between two calls of an open loop that are not full.
@@ -80,7 +78,6 @@ type Outcome struct {
 	DriverCPU time.Duration // of this process: driver, witness and collector
 	Classes   map[dataset.Class]*Tally
 	Again     int             // answers "try_later"
-	PutOff    int             // items whose last answer was that, when Patience was over
 	Hints     []time.Duration // of those answers that gave one
 	Settled   []Settled
 	WireBytes int // of all items, once
@@ -155,7 +152,6 @@ func (l *later) Pop() any {
 type run struct {
 	*Driver
 	plan  Plan
-	over  time.Time // when patience is; zero for never
 	rung  chan struct{}
 	o     *Outcome
 	calls chan []*pending
@@ -180,9 +176,6 @@ func (d *Driver) Run(ctx context.Context, items []dataset.Item, plan Plan) (*Out
 		}
 		r.queue[i] = &all[i]
 		r.o.WireBytes += items[i].Wire()
-	}
-	if plan.Patience > 0 {
-		r.over = start.Add(plan.Patience)
 	}
 	watching, watched := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -240,10 +233,6 @@ func (r *run) dispatch(ctx context.Context) {
 func (r *run) take(now time.Time) (work []*pending, wait time.Duration, over bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.over.IsZero() && now.After(r.over) {
-		r.o.PutOff += len(r.queue) + len(r.again)
-		r.queue, r.again = nil, nil
-	}
 	if r.failed != nil || len(r.queue)+len(r.again)+r.flying == 0 {
 		return nil, 0, true
 	}
