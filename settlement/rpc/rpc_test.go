@@ -735,6 +735,9 @@ func TestReaderThatStopsReadingIsCutOff(t *testing.T) {
 			t.Cleanup(func() { conn.Close() })
 			body := "\x00\x00\x00\x00\x00"
 			fmt.Fprintf(conn, "POST /comity.ledger.v1.LedgerService/StreamBlocks HTTP/1.1\r\nHost: l\r\nContent-Type: application/connect+proto\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+			if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil { // the answer has begun: the stream is open
+				t.Fatal(err)
+			}
 		},
 		"HTTP/2": func(t *testing.T, h *harness) {
 			stream, err := h.clients()["grpc"].StreamBlocks(t.Context(), &ledgerv1.StreamBlocksRequest{})
@@ -742,10 +745,13 @@ func TestReaderThatStopsReadingIsCutOff(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = stream.Close() })
+			if !stream.Receive() {
+				t.Fatal(stream.Err())
+			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := start(t, Limits{SendTimeout: 100 * time.Millisecond, Streams: 1})
+			h := start(t, Limits{SendTimeout: 500 * time.Millisecond, Streams: 1})
 			const blocks = 400 // 24 MB, several times the flow-control window of HTTP/2
 			for range blocks {
 				h.ledger.add(bytes.Repeat([]byte("x"), 60000), []byte("state"))
