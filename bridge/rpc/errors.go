@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"connectrpc.com/connect"
 
+	"github.com/comity-ledger/comity/proto/doors"
 	ledgerv1 "github.com/comity-ledger/comity/proto/gen/comity/ledger/v1"
+	"github.com/comity-ledger/comity/proto/schema"
 	"github.com/comity-ledger/comity/settlement/entry"
 )
 
@@ -17,15 +20,19 @@ const (
 	RoleNotAllowed = "role_not_allowed"
 	// BodyTimeout: the request did not arrive in the time allowed.
 	BodyTimeout = "body_timeout"
-	// Oversize: the request has more bytes than are read.
+	// Oversize: the request, or a message in it, has more bytes than are read.
 	Oversize = "oversize"
-	// Malformed: the request ended early, or a field has the wrong length.
+	// Malformed: the request ended early, or a field breaks a rule of the schema.
 	Malformed = "malformed"
 	// TryLater: not now; send the same bytes again.
 	TryLater = "try_later"
 	// NotLoopback: the address is not on this machine.
 	NotLoopback = "not_loopback"
 )
+
+// certificateRefusals are those of package doors that a request may meet, after the handshake.
+var certificateRefusals = []doors.Code{doors.CertificateRequired, doors.CertificateExpired, doors.CertificateUnknownAuthority, doors.CertificateInvalid,
+	doors.CertificateOtherLedger}
 
 // Refusal is a named reason for which a call was not answered, as the edge gives it and as the client receives it.
 type Refusal struct {
@@ -86,8 +93,11 @@ func toConnect(err error) *connect.Error {
 		code = connect.CodeDeadlineExceeded
 	case RoleNotAllowed:
 		code = connect.CodePermissionDenied
-	case Malformed, Oversize, "non_canonical":
+	case Malformed, Oversize, schema.BatchTooLong, "non_canonical":
 		code = connect.CodeInvalidArgument
+	}
+	if slices.Contains(certificateRefusals, doors.Code(n.RefusalCode())) {
+		code = connect.CodePermissionDenied
 	}
 	wire := connect.NewError(code, errors.New(n.Error()))
 	if detail, err := connect.NewErrorDetail(&ledgerv1.ErrorDetail{Code: n.RefusalCode(), Detail: n.Error()}); err == nil {

@@ -29,7 +29,7 @@ type Pair struct {
 	Receive              bridge.Address
 }
 
-// handlers translate between messages and the provider's methods.
+// handlers translate between messages, which keep to the rules of the schema, and the provider's methods.
 type handlers struct {
 	provider Provider
 	log      *slog.Logger
@@ -92,9 +92,6 @@ func (h *handlers) Proceed(ctx context.Context, req *bridgev1.ProceedRequest) (*
 }
 
 func (h *handlers) GetPayment(ctx context.Context, req *bridgev1.GetPaymentRequest) (*bridgev1.GetPaymentResponse, error) {
-	if len(req.GetQuote()) != 32 {
-		return nil, toConnect(refusef(Malformed, "the id of a quote has 32 bytes, not %d", len(req.GetQuote())))
-	}
 	b, err := h.provider.Payment(ctx, [32]byte(req.GetQuote()))
 	if err != nil {
 		return nil, h.fail(ctx, "payment", err)

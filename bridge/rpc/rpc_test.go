@@ -17,11 +17,13 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/comity-ledger/comity/bridge"
+	"github.com/comity-ledger/comity/proto/doors/callers"
 	bridgev1 "github.com/comity-ledger/comity/proto/gen/comity/bridge/v1"
 	optionsv1 "github.com/comity-ledger/comity/proto/gen/comity/options/v1"
 	"github.com/comity-ledger/comity/settlement/entry"
@@ -73,7 +75,7 @@ func (f *fake) Payment(ctx context.Context, q [32]byte) ([]byte, error) {
 }
 
 // serve starts a server on loopback and gives its address.
-func serve(t *testing.T, limits Limits, identify func(*http.Request) ([]optionsv1.Role, error)) (*fake, string) {
+func serve(t *testing.T, limits Limits, identify func(*http.Request) (Caller, error)) (*fake, string) {
 	t.Helper()
 	public, _, err := ed25519.GenerateKey(nil)
 	if err != nil {
@@ -231,12 +233,12 @@ func TestCallsAtOnceAreBounded(t *testing.T) {
 		})
 	}
 	f.inside.Wait()
-	if _, err := c.Quote(t.Context(), nil); CodeOf(err) != TryLater {
+	if _, err := c.Quote(t.Context(), []byte("any")); CodeOf(err) != TryLater {
 		t.Errorf("a third call: %v", err)
 	}
 	close(f.leave)
 	done.Wait()
-	if _, err := c.Quote(t.Context(), nil); err != nil {
+	if _, err := c.Quote(t.Context(), []byte("any")); err != nil {
 		t.Errorf("after the others left: %v", err)
 	}
 }
@@ -250,8 +252,8 @@ func TestLongCallIsAnsweredTryLater(t *testing.T) {
 }
 
 func TestStrangersAreRefused(t *testing.T) {
-	_, address := serve(t, Limits{}, func(*http.Request) ([]optionsv1.Role, error) {
-		return []optionsv1.Role{optionsv1.Role_ROLE_WITNESS, optionsv1.Role_ROLE_UNSPECIFIED}, nil
+	_, address := serve(t, Limits{}, func(*http.Request) (Caller, error) {
+		return Caller{Name: "witness/w1", Roles: []optionsv1.Role{optionsv1.Role_ROLE_WITNESS, optionsv1.Role_ROLE_UNSPECIFIED}}, nil
 	})
 	if _, err := client(t, address).Offers(t.Context()); CodeOf(err) != RoleNotAllowed {
 		t.Errorf("a witness asks for offers: %v", err)
@@ -259,8 +261,8 @@ func TestStrangersAreRefused(t *testing.T) {
 	if _, err := identifyLoopback(&http.Request{RemoteAddr: "10.0.0.7:99"}); err == nil {
 		t.Error("a caller from another machine has a role")
 	}
-	if roles, err := identifyLoopback(&http.Request{RemoteAddr: "127.0.0.1:99"}); err != nil || len(roles) == 0 {
-		t.Errorf("a caller on this machine: %v, %v", roles, err)
+	if here, err := identifyLoopback(&http.Request{RemoteAddr: "127.0.0.1:99"}); err != nil || len(here.Roles) == 0 || here.Name != callers.Local {
+		t.Errorf("a caller on this machine: %v, %v", here, err)
 	}
 }
 
@@ -283,22 +285,19 @@ func TestOnlyLoopbackIsServedAndCalled(t *testing.T) {
 	}
 }
 
-func TestMethodWithoutRolesStopsTheServer(t *testing.T) {
-	file := protodesc.ToFileDescriptorProto(bridgev1.File_comity_bridge_v1_bridge_proto)
-	file.Service[0].Method[2].Options = &descriptorpb.MethodOptions{}
-	d, err := protodesc.NewFile(file, protoregistry.GlobalFiles)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := rolesOf(d.Services().Get(0)); err == nil || !strings.Contains(err.Error(), "declares no roles") {
-		t.Errorf("got %v", err)
-	}
-}
-
-func TestPaymentIdHasItsLength(t *testing.T) {
-	h := &handlers{provider: &fake{}}
-	if _, err := h.GetPayment(t.Context(), &bridgev1.GetPaymentRequest{Quote: []byte("short")}); connect.CodeOf(err) != connect.CodeInvalidArgument {
-		t.Errorf("got %v", err)
+func TestMethodWithoutRolesOrDeadlineStopsTheServer(t *testing.T) {
+	for missing, want := range map[protoreflect.ExtensionType]string{optionsv1.E_Roles: "declares no roles", optionsv1.E_DeadlineSeconds: "states no deadline"} {
+		file := protodesc.ToFileDescriptorProto(bridgev1.File_comity_bridge_v1_bridge_proto)
+		options := proto.CloneOf(file.Service[0].Method[2].Options)
+		proto.ClearExtension(options, missing)
+		file.Service[0].Method[2].Options = options
+		d, err := protodesc.NewFile(file, protoregistry.GlobalFiles)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := methodsOf(d.Services().Get(0)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
 	}
 }
 
@@ -308,6 +307,9 @@ func TestSpecListsEveryRefusalOfTheEdge(t *testing.T) {
 		t.Fatal(err)
 	}
 	codes := []string{RoleNotAllowed, BodyTimeout, Oversize, Malformed, TryLater, NotLoopback}
+	for _, code := range certificateRefusals {
+		codes = append(codes, string(code))
+	}
 	for _, code := range codes {
 		if !bytes.Contains(spec, []byte("| `"+code+"` |")) {
 			t.Errorf("%s is not in the table", code)

@@ -1,34 +1,27 @@
 // Package rpc is the network edge of a liquidity provider, and the client that a payer speaks to it with.
 //
 // It carries the exact bytes of the bridge's messages, which package bridge makes and judges. It owns the limits on what a stranger can make
-// a provider do (bodies, time, calls at once) and who may call; the rules are those of settlement/rpc, without streams.
+// a provider do (bodies, time, calls at once, all of it for each caller) and who may call; the rules are those of settlement/rpc, without streams.
 package rpc
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"slices"
 	"time"
 
 	"connectrpc.com/connect"
 	"connectrpc.com/grpchealth"
 	"connectrpc.com/otelconnect"
-	"golang.org/x/sync/semaphore"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/comity-ledger/comity/proto/doors"
 	bridgev1 "github.com/comity-ledger/comity/proto/gen/comity/bridge/v1"
 	"github.com/comity-ledger/comity/proto/gen/comity/bridge/v1/bridgev1connect"
-	optionsv1 "github.com/comity-ledger/comity/proto/gen/comity/options/v1"
+	"github.com/comity-ledger/comity/proto/schema"
 )
 
 // Provider answers the calls. Every method may be called from several goroutines at once. A refusal is an error with a method
@@ -56,10 +49,19 @@ type Limits struct {
 	BodyTimeout time.Duration
 	// SendTimeout is how long one write to a caller may block. Default 30 s.
 	SendTimeout time.Duration
-	// CallTimeout bounds a call after its request was read: an acceptance is answered when a hold is proven and logged. Default 2 min.
+	// CallTimeout bounds a call after its request was read, where that is shorter than what its method states in the schema. Default: what the method
+	// states.
 	CallTimeout time.Duration
 	// Calls is how many calls may be under way at once. Default 64.
 	Calls int64
+	// CallerCalls is how many of them may be those of one caller with a certificate. Default 16.
+	CallerCalls int64
+	// CallerRequests and CallerBytes are how many requests, and bytes of them, such a caller may send in a second on average, and twice as many at
+	// once. Defaults 50 and 1 MiB.
+	CallerRequests, CallerBytes int
+	// CallerQuotes is how many quotes such a caller may ask for in a minute on average, and as many at once: each keeps some of the provider's money back until
+	// it expires. Default 120.
+	CallerQuotes int
 }
 
 func (l Limits) withDefaults() Limits {
@@ -72,11 +74,20 @@ func (l Limits) withDefaults() Limits {
 	if l.SendTimeout == 0 {
 		l.SendTimeout = 30 * time.Second
 	}
-	if l.CallTimeout == 0 {
-		l.CallTimeout = 2 * time.Minute
-	}
 	if l.Calls == 0 {
 		l.Calls = 64
+	}
+	if l.CallerCalls == 0 {
+		l.CallerCalls = 16
+	}
+	if l.CallerRequests == 0 {
+		l.CallerRequests = 50
+	}
+	if l.CallerBytes == 0 {
+		l.CallerBytes = 1 << 20
+	}
+	if l.CallerQuotes == 0 {
+		l.CallerQuotes = 120
 	}
 	return l
 }
@@ -87,8 +98,8 @@ type Config struct {
 	Provider Provider
 	// Doors is the server's end of mutual TLS. Without it only loopback addresses are served, in the clear.
 	Doors *doors.Server
-	// Identify gives the roles of a caller. Default: by certificate where there are Doors; else every role on a loopback address, none elsewhere.
-	Identify func(r *http.Request) ([]optionsv1.Role, error)
+	// Identify says who is calling. Default: by certificate where there are Doors; else every role on a loopback address, none elsewhere.
+	Identify func(r *http.Request) (Caller, error)
 	// Limits bounds callers.
 	Limits Limits
 	// Log receives what is wrong with the server itself, never with a caller. Default: discard.
@@ -102,7 +113,8 @@ type Server struct {
 	health  *grpchealth.StaticChecker
 }
 
-// New checks the configuration and builds the server. It fails when a method of the service declares no roles.
+// New checks the configuration and builds the server. It fails when a method of the service declares no roles or no deadline, and when a rule of
+// the schema does not compile.
 func New(cfg Config) (*Server, error) {
 	if cfg.Provider == nil {
 		return nil, errors.New("bridge rpc: Config.Provider is required")
@@ -117,9 +129,14 @@ func New(cfg Config) (*Server, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	cfg.Limits = cfg.Limits.withDefaults()
-	roles, err := rolesOf(bridgev1.File_comity_bridge_v1_bridge_proto.Services().ByName("BridgeService"))
+	service := bridgev1.File_comity_bridge_v1_bridge_proto.Services().ByName("BridgeService")
+	methods, err := methodsOf(service)
 	if err != nil {
 		return nil, err
+	}
+	requests, err := schema.Compile(service)
+	if err != nil {
+		return nil, fmt.Errorf("bridge rpc: %w", err)
 	}
 	telemetry, err := otelconnect.NewInterceptor(otelconnect.WithTrustRemote()) // a payer's trace goes on here
 	if err != nil {
@@ -136,9 +153,11 @@ func New(cfg Config) (*Server, error) {
 		}),
 	}
 	mux := http.NewServeMux()
-	mux.Handle(bridgev1connect.NewBridgeServiceHandler(&handlers{provider: cfg.Provider, log: cfg.Log}, options...))
+	h := &handlers{provider: cfg.Provider, log: cfg.Log}
+	answer := func(ctx context.Context, err error) error { return h.fail(ctx, "check a request", err) }
+	mux.Handle(bridgev1connect.NewBridgeServiceHandler(h, append(slices.Clip(options), connect.WithInterceptors(requests.Interceptor(answer)))...))
 	mux.Handle(grpchealth.NewHandler(s.health, options...))
-	s.handler = &gate{cfg: cfg, roles: roles, next: mux, errors: connect.NewErrorWriter(), calls: semaphore.NewWeighted(cfg.Limits.Calls)}
+	s.handler = newGate(cfg, methods, mux)
 	return s, nil
 }
 
@@ -193,137 +212,4 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, grace time.Du
 	}
 	<-failed
 	return err
-}
-
-var allRoles = []optionsv1.Role{optionsv1.Role_ROLE_OPERATOR, optionsv1.Role_ROLE_BANK, optionsv1.Role_ROLE_OVERSIGHT, optionsv1.Role_ROLE_WITNESS,
-	optionsv1.Role_ROLE_PEER, optionsv1.Role_ROLE_REGISTRAR, optionsv1.Role_ROLE_PROVIDER, optionsv1.Role_ROLE_PUBLIC}
-
-func identifyLoopback(r *http.Request) ([]optionsv1.Role, error) {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil || !doors.IsLoopback(host) {
-		return nil, fmt.Errorf("caller %s is not on this machine", r.RemoteAddr)
-	}
-	return allRoles, nil
-}
-
-// roleOf is the role of a certificate as methods declare it.
-var roleOf = map[doors.Role]optionsv1.Role{
-	doors.Operator: optionsv1.Role_ROLE_OPERATOR, doors.Bank: optionsv1.Role_ROLE_BANK, doors.Oversight: optionsv1.Role_ROLE_OVERSIGHT,
-	doors.Witness: optionsv1.Role_ROLE_WITNESS, doors.Peer: optionsv1.Role_ROLE_PEER, doors.Registrar: optionsv1.Role_ROLE_REGISTRAR,
-	doors.Provider: optionsv1.Role_ROLE_PROVIDER, doors.Public: optionsv1.Role_ROLE_PUBLIC,
-}
-
-func identifyCertificate(d *doors.Server) func(*http.Request) ([]optionsv1.Role, error) {
-	return func(r *http.Request) ([]optionsv1.Role, error) {
-		id, err := d.Identify(r)
-		if err != nil {
-			return nil, err
-		}
-		return []optionsv1.Role{roleOf[id.Role]}, nil
-	}
-}
-
-// rolesOf reads who may call each method. A method that names nobody keeps the server from starting.
-func rolesOf(service protoreflect.ServiceDescriptor) (map[string][]optionsv1.Role, error) {
-	out := make(map[string][]optionsv1.Role)
-	methods := service.Methods()
-	for i := range methods.Len() {
-		m := methods.Get(i)
-		options, _ := m.Options().(*descriptorpb.MethodOptions)
-		roles, _ := proto.GetExtension(options, optionsv1.E_Roles).([]optionsv1.Role)
-		if len(roles) == 0 || slices.Contains(roles, optionsv1.Role_ROLE_UNSPECIFIED) {
-			return nil, fmt.Errorf("bridge rpc: method %s declares no roles", m.FullName())
-		}
-		if m.IsStreamingClient() || m.IsStreamingServer() {
-			return nil, fmt.Errorf("bridge rpc: method %s streams, which the gate does not bound", m.FullName())
-		}
-		out["/"+string(service.FullName())+"/"+string(m.Name())] = roles
-	}
-	return out, nil
-}
-
-// gate stands before every handler: who calls and may they, is there room, is the body within its limit, did it arrive in time and whole.
-type gate struct {
-	cfg    Config
-	roles  map[string][]optionsv1.Role
-	next   http.Handler
-	errors *connect.ErrorWriter
-	calls  *semaphore.Weighted
-}
-
-func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(g.cfg.Limits.BodyTimeout + g.cfg.Limits.CallTimeout + g.cfg.Limits.SendTimeout))
-	caller, err := g.cfg.Identify(r)
-	if err != nil {
-		if doors.CodeOf(err) == "" {
-			err = refusef(RoleNotAllowed, "%v", err)
-		}
-		g.refuse(w, r, err)
-		return
-	}
-	allowed, isRPC := g.roles[r.URL.Path]
-	if !isRPC {
-		allowed = allRoles // health, which bounds what it reads
-	}
-	if !slices.ContainsFunc(caller, func(role optionsv1.Role) bool {
-		return role != optionsv1.Role_ROLE_UNSPECIFIED && slices.Contains(allowed, role)
-	}) {
-		g.refuse(w, r, refusef(RoleNotAllowed, "this caller may not call %s", r.URL.Path))
-		return
-	}
-	if !g.calls.TryAcquire(1) {
-		g.refuse(w, r, refusef(TryLater, "too many calls are under way"))
-		return
-	}
-	defer g.calls.Release(1)
-	body, err := g.readBody(control, r)
-	if err != nil {
-		g.refuse(w, r, err)
-		return
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), g.cfg.Limits.CallTimeout)
-	defer cancel()
-	r = r.WithContext(ctx)
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	if r.ContentLength < 0 && r.Method != http.MethodGet {
-		r.ContentLength = int64(len(body))
-	}
-	g.next.ServeHTTP(w, r)
-}
-
-func (g *gate) readBody(control *http.ResponseController, r *http.Request) ([]byte, error) {
-	limit := g.cfg.Limits.BodyBytes
-	if r.ContentLength > limit {
-		return nil, refusef(Oversize, "the request has %d bytes, at most %d are read", r.ContentLength, limit)
-	}
-	if r.Body == nil || r.Body == http.NoBody {
-		return nil, nil
-	}
-	_ = control.SetReadDeadline(time.Now().Add(g.cfg.Limits.BodyTimeout))
-	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, refusef(BodyTimeout, "the request did not arrive within %v", g.cfg.Limits.BodyTimeout)
-	case err != nil:
-		return nil, refusef(Malformed, "the request ended early after %d bytes", len(body))
-	case int64(len(body)) > limit:
-		return nil, refusef(Oversize, "the request has more than %d bytes", limit)
-	}
-	_ = control.SetReadDeadline(time.Time{})
-	return body, nil
-}
-
-// refuse answers in the caller's own protocol, or in plain HTTP where the request is none of ours.
-func (g *gate) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	wire := toConnect(err)
-	if g.errors.IsSupported(r) {
-		_ = g.errors.Write(w, r, wire)
-		return
-	}
-	status := http.StatusBadRequest
-	if wire.Code() == connect.CodePermissionDenied {
-		status = http.StatusForbidden
-	}
-	http.Error(w, wire.Message(), status)
 }
