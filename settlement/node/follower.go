@@ -68,6 +68,7 @@ func (n *Node) followOnce(ctx context.Context) error {
 		return fmt.Errorf("checkpoint over %d entries: %w", size, err)
 	}
 	raise(&n.final, size)
+	n.measures.adopted(n.final.Load() == n.state.Load().LogSize())
 	n.finality.ring()
 	return nil
 }

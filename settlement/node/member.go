@@ -273,6 +273,7 @@ func (m *Member) enter(ctx context.Context, state *settlement.State, seq *settle
 		n, err := begin(ctx, m.cfg.Node, state, seq)
 		if err == nil {
 			n.began = began
+			n.measures.carry(m.node.Load().measures)
 			m.node.Store(n)
 			m.changed.ring()
 			return
