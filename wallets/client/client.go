@@ -177,10 +177,19 @@ func waitMillis(wait time.Duration) uint32 { return uint32(max(1, min(wait.Milli
 
 // Blocks yields the blocks from a height up to the ledger's head. After a broken stream it goes on where it stopped.
 func (c *Client) Blocks(ctx context.Context, from uint64) iter.Seq2[*wallets.Block, error] {
+	return c.blocks(ctx, from, false)
+}
+
+// Entries is Blocks without the segments, which hold what is meant for payees alone.
+func (c *Client) Entries(ctx context.Context, from uint64) iter.Seq2[*wallets.Block, error] {
+	return c.blocks(ctx, from, true)
+}
+
+func (c *Client) blocks(ctx context.Context, from uint64, bare bool) iter.Seq2[*wallets.Block, error] {
 	return func(yield func(*wallets.Block, error) bool) {
 		pause := readPause
 		for try := 1; ; try++ {
-			next, done, err := c.stream(ctx, from, yield)
+			next, done, err := c.stream(ctx, from, bare, yield)
 			if done {
 				return
 			}
@@ -231,10 +240,10 @@ func (c *Client) Leaves(ctx context.Context, from uint64, follow bool) iter.Seq2
 }
 
 // stream reads one stream. done means that the consumer wants no more.
-func (c *Client) stream(ctx context.Context, from uint64, yield func(*wallets.Block, error) bool) (next uint64, done bool, err error) {
+func (c *Client) stream(ctx context.Context, from uint64, bare bool, yield func(*wallets.Block, error) bool) (next uint64, done bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s, err := c.rpc.StreamBlocks(ctx, &ledgerv1.StreamBlocksRequest{FromHeight: from, StopAtHead: true})
+	s, err := c.rpc.StreamBlocks(ctx, &ledgerv1.StreamBlocksRequest{FromHeight: from, StopAtHead: true, OmitSegments: bare})
 	if err != nil {
 		return from, false, err
 	}

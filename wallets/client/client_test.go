@@ -148,6 +148,12 @@ func TestABrokenStreamGoesOnWhereItStopped(t *testing.T) {
 	if next != 10 || len(f.asked) != 4 {
 		t.Fatalf("read up to %d with streams from %v", next, f.asked)
 	}
+	f.breakAt[4] = true
+	for b, err := range c.Entries(t.Context(), 3) {
+		if err != nil || len(b.Entries) != 2 || len(b.Segments) != 0 {
+			t.Fatalf("%+v, %v", b, err)
+		}
+	}
 	for b := range c.Blocks(t.Context(), 0) {
 		if b.Height == 2 {
 			break // a consumer that has enough ends the stream

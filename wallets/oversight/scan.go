@@ -1,6 +1,7 @@
 package oversight
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,11 @@ type Config struct {
 	Secrets []zk.Scalar
 	// Checkpoint, if not nil, was checked against the genesis policy. The log must reach it and have its root.
 	Checkpoint *proof.Final
+	// From, if not nil, is where to go on: blocks begin at its Next. It is refused by name when it is not of this ledger or of these secrets
+	// (StateInvalid), and when the checkpoint shows less (LogRolledBack) or something else (HistoryDiffers) than was read before.
+	From *Saved
+	// Save, if not nil, is given the state at the checkpoint, for ParseSaved, unless nothing is new since From.
+	Save func(state []byte)
 	// Workers is the number of goroutines that decode and open; at least one.
 	Workers int
 	// Progress, if not nil, is told how many entries are done, from the goroutine that called Scan.
@@ -34,11 +40,16 @@ type Config struct {
 // chunkEntries is how many entries are decoded and opened together: enough for the workers, little enough for the memory.
 const chunkEntries = 512
 
-// Scan reads a log from its genesis block to the end of blocks. An error means that there is no audit: the blocks do not follow one another,
+// Scan reads a log from its genesis block, or from where an earlier scan stopped, to the end of blocks. An error means that there is no audit: the blocks do not follow one another,
 // an entry is not well-formed, the checkpoint contradicts the entries (wallets.LedgerLied), it is another ledger's log (wallets.OtherLedger), a
 // secret is not of this ledger (KeyUnknown), or reading failed. Everything else becomes a Mismatch.
 func Scan(ctx context.Context, blocks iter.Seq2[*wallets.Block, error], c Config) (*Audit, error) {
 	s := newScanner(c)
+	if c.From != nil {
+		if err := s.restore(c.From); err != nil {
+			return nil, err
+		}
+	}
 	var chunk []*prepared
 	entries := 0
 	for b, err := range blocks {
@@ -46,13 +57,18 @@ func Scan(ctx context.Context, blocks iter.Seq2[*wallets.Block, error], c Config
 			return nil, fmt.Errorf("read the log: %w", err)
 		}
 		chunk = append(chunk, &prepared{block: b})
-		if entries += len(b.Entries); entries < chunkEntries {
+		entries += len(b.Entries)
+		final := c.Save != nil && c.Checkpoint != nil && b.FirstIndex+uint64(len(b.Entries)) == c.Checkpoint.Size // what is saved is opened
+		if entries < chunkEntries && !final {
 			continue
 		}
 		if err := s.chunk(ctx, chunk); err != nil {
 			return nil, err
 		}
-		chunk, entries = chunk[:0], 0
+		if chunk, entries = chunk[:0], 0; final && s.final && !s.saved {
+			s.saved = true
+			c.Save(s.save())
+		}
 	}
 	if err := s.chunk(ctx, chunk); err != nil {
 		return nil, err
@@ -124,6 +140,11 @@ type scanner struct {
 	open     uint32                  // holds
 	ovk      zk.Point                // of the present epoch
 	final    bool                    // the checkpoint was met
+	saved    bool
+
+	from       *Saved       // where this scan goes on
+	began      []registered // oversight keys, by epoch
+	registered []registered // readers' keys, by programme
 }
 
 func newScanner(c Config) *scanner {
@@ -186,6 +207,9 @@ func (s *scanner) chunk(ctx context.Context, chunk []*prepared) error {
 func (s *scanner) block(p *prepared) ([]*job, error) {
 	b := p.block
 	if b.Height != s.blocks || b.FirstIndex != s.log.Size {
+		if s.from != nil && s.log.Size == s.from.head.Size {
+			return nil, wallets.Refuse(HistoryDiffers, "block %d begins at entry %d; before, block %d began at entry %d", b.Height, b.FirstIndex, s.blocks, s.log.Size)
+		}
 		return nil, wallets.Refuse(wallets.LedgerLied, "block %d begins at entry %d where block %d at entry %d belongs", b.Height, b.FirstIndex, s.blocks, s.log.Size)
 	}
 	if p.err != nil {
@@ -317,6 +341,7 @@ func (s *scanner) match(key zk.Point) *zk.Scalar {
 
 func (s *scanner) begins(epoch uint32, key zk.Point) {
 	s.epoch, s.ovk = epoch, key
+	s.began = append(s.began, registered{uint64(epoch), key})
 	s.epochs[epoch] = s.match(key)
 	s.a.opened[epoch] = s.epochs[epoch] != nil
 }
@@ -328,8 +353,14 @@ func (s *scanner) programme(e *entry.Programme) {
 	} else {
 		s.a.Programmes = append(s.a.Programmes, row)
 	}
-	if x := s.match(e.Reader); x != nil {
-		s.readers = append(s.readers, readerKey{e.Programme, *x})
+	s.reads(e.Programme, e.Reader)
+}
+
+// reads books the key of a programme's reader.
+func (s *scanner) reads(p zk.ProgrammeID, key zk.Point) {
+	s.registered = append(s.registered, registered{uint64(p), key})
+	if x := s.match(key); x != nil {
+		s.readers = append(s.readers, readerKey{p, *x})
 	}
 }
 
@@ -462,6 +493,9 @@ func (s *scanner) checkpoint() error {
 	if s.log.Size > c.Size {
 		return wallets.Refuse(wallets.LedgerLied, "the checkpoint of %d entries does not end a block", c.Size)
 	}
+	if s.log.Root() != c.Root && s.from != nil {
+		return wallets.Refuse(HistoryDiffers, "with what was read before, under the root %v of %d entries, the first %d entries do not hash to the root that is cosigned now", s.from.head.Root, s.from.head.Size, c.Size)
+	}
 	if s.log.Root() != c.Root {
 		return wallets.Refuse(wallets.LedgerLied, "the first %d entries do not hash to the root that was cosigned", c.Size)
 	}
@@ -486,6 +520,7 @@ func (s *scanner) finish() (*Audit, error) {
 	if len(unknown) > 0 {
 		return nil, errors.Join(unknown...)
 	}
+	slices.SortStableFunc(s.a.Mismatches, func(x, y Mismatch) int { return cmp.Or(cmp.Compare(x.Entry, y.Entry), cmp.Compare(x.Leg, y.Leg)) }) // however it was read
 	s.a.Size, s.a.Height, s.a.Root = s.log.Size, s.blocks-1, s.log.Root()
 	return s.a, nil
 }

@@ -96,7 +96,8 @@ type bench struct {
 	at                             map[zk.Commitment]zk.Position
 	treasury, agency, supplier     zk.Owner
 	last                           zk.Note
-	oversightKey, readerKey, clear string // key files, and the passphrase's
+	oversightKey, readerKey, clear string   // key files, and the passphrase's
+	asked                          []uint64 // heights from which the log was read
 }
 
 type trusting struct{}
@@ -286,8 +287,9 @@ func (s *served) GetCheckpoint(context.Context, *ledgerv1.GetCheckpointRequest) 
 	return &ledgerv1.GetCheckpointResponse{Checkpoint: s.checkpoint(s.final, true)}, nil
 }
 
-func (s *served) StreamBlocks(_ context.Context, _ *ledgerv1.StreamBlocksRequest, out *connect.ServerStream[ledgerv1.StreamBlocksResponse]) error {
-	for _, b := range s.blocks {
+func (s *served) StreamBlocks(_ context.Context, r *ledgerv1.StreamBlocksRequest, out *connect.ServerStream[ledgerv1.StreamBlocksResponse]) error {
+	s.asked = append(s.asked, r.GetFromHeight())
+	for _, b := range s.blocks[min(r.GetFromHeight(), uint64(len(s.blocks))):] {
 		if err := out.Send(&ledgerv1.StreamBlocksResponse{Block: &ledgerv1.Block{Height: b.Height, TimeMillis: b.Time, FirstIndex: b.FirstIndex, Entries: b.Entries,
 			Segments: b.Segments}}); err != nil {
 			return err

@@ -28,6 +28,7 @@ const ledgerEnv = "COMITY_LEDGER"
 // sourceFlags say what is read and with which keys.
 type sourceFlags struct {
 	ledger, log, genesis *string
+	state                *string
 	keys                 *[]string
 	passphrase           cli.Passphrase
 	asJSON               *bool
@@ -38,7 +39,9 @@ func addSource(cmd *cobra.Command) sourceFlags {
 		ledger:  cmd.Flags().String("ledger", "", "address of the ledger, such as http://127.0.0.1:7001 (default: $"+ledgerEnv+")"),
 		log:     cmd.Flags().String("log", "", "folder of an exported log, instead of a ledger"),
 		genesis: cmd.Flags().String("genesis", "", "genesis hash that the log must have: without it, any ledger is believed to be the one you mean"),
-		keys:    cmd.Flags().StringArray("key", nil, "key file; may be given several times, for several epochs or programmes (required)"),
+		state: cmd.Flags().String("state", "", "folder in which what was read is kept, encrypted under the keys, so that the next command reads only what is new; "+
+			"a log that was rolled back or has another history is refused"),
+		keys: cmd.Flags().StringArray("key", nil, "key file; may be given several times, for several epochs or programmes (required)"),
 	}
 	_ = cmd.MarkFlagRequired("key")
 	f.passphrase = cli.PassphraseFlag(cmd)
@@ -51,10 +54,10 @@ type source struct {
 	genesis *entry.Genesis
 	size    uint64 // entries, for the progress bar alone
 	final   *proof.Final
-	blocks  iter.Seq2[*wallets.Block, error]
+	blocks  func(from uint64) iter.Seq2[*wallets.Block, error] // from a height on
 }
 
-// audit reads the keys, then scans the whole log.
+// audit reads the keys, then scans the log: the whole of it, or what was added since a state was kept.
 func (f sourceFlags) audit(cmd *cobra.Command) (*oversight.Audit, error) {
 	var pin entry.GenesisHash
 	if *f.genesis != "" {
@@ -79,16 +82,33 @@ func (f sourceFlags) audit(cmd *cobra.Command) (*oversight.Audit, error) {
 		fmt.Fprintln(cmd.ErrOrStderr(), "comity: the ledger has no cosigned checkpoint yet: nothing in this answer is final")
 	}
 	bar := cli.NewProgress(cmd, "open", int(src.size))
-	a, err := oversight.Scan(cmd.Context(), src.blocks, oversight.Config{Genesis: hash, Secrets: secrets, Checkpoint: src.final, Workers: runtime.GOMAXPROCS(0),
-		Progress: func(entries uint64) { bar.Set(int(entries), int(max(entries, src.size))) }})
+	c := oversight.Config{Genesis: hash, Secrets: secrets, Checkpoint: src.final, Workers: runtime.GOMAXPROCS(0),
+		Progress: func(entries uint64) { bar.Set(int(entries), int(max(entries, src.size))) }}
+	var from uint64
+	var unkept error
+	if *f.state != "" {
+		file, err := keep(*f.state, hash, secrets)
+		if err != nil {
+			return nil, err
+		}
+		if c.From, err = file.read(); err != nil {
+			return nil, err
+		}
+		if c.From != nil {
+			from = c.From.Next()
+		}
+		c.Save = func(state []byte) { unkept = file.write(state) }
+	}
+	a, err := oversight.Scan(cmd.Context(), src.blocks(from), c)
 	bar.Done()
-	return a, failed(err)
+	return a, failed(errors.Join(err, unkept))
 }
 
 // failed gives the errors of reading and checking a log their exit codes.
 func failed(err error) error {
 	switch code := wallets.CodeOf(err); {
-	case errors.Is(err, logdir.ErrDamaged), code == wallets.LedgerLied, code == wallets.OtherLedger:
+	case errors.Is(err, logdir.ErrDamaged), code == wallets.LedgerLied, code == wallets.OtherLedger, code == oversight.LogRolledBack, code == oversight.HistoryDiffers,
+		code == oversight.StateInvalid:
 		return cli.Exit(cli.Unverified, err)
 	case errors.Is(err, logdir.ErrFormat):
 		return cli.Exit(cli.Usage, err)
@@ -137,18 +157,26 @@ func openFolder(dir string) (*source, error) {
 	if s.final, err = checkpoint(s.genesis, log.Checkpoint()); err != nil {
 		return nil, err
 	}
-	s.blocks = func(yield func(*wallets.Block, error) bool) {
+	s.blocks = func(from uint64) iter.Seq2[*wallets.Block, error] { return folderBlocks(log, from) }
+	return s, nil
+}
+
+// folderBlocks reads an exported log, which is checked from its beginning, and gives the blocks from a height on.
+func folderBlocks(log *logdir.Log, from uint64) iter.Seq2[*wallets.Block, error] {
+	return func(yield func(*wallets.Block, error) bool) {
 		for b, err := range log.Blocks() {
 			if err != nil {
 				yield(nil, err)
 				return
+			}
+			if b.Height < from {
+				continue
 			}
 			if !yield(&wallets.Block{Height: b.Height, TimeMillis: b.Time, FirstIndex: b.FirstIndex, Entries: b.Entries}, nil) {
 				return
 			}
 		}
 	}
-	return s, nil
 }
 
 func openLedger(ctx context.Context, address string) (*source, error) {
@@ -177,7 +205,7 @@ func openLedger(ctx context.Context, address string) (*source, error) {
 	if _, s.size, err = c.Head(ctx); err != nil {
 		return nil, err
 	}
-	s.blocks = c.Blocks(ctx, 0)
+	s.blocks = func(from uint64) iter.Seq2[*wallets.Block, error] { return c.Entries(ctx, from) }
 	return s, nil
 }
 
