@@ -451,9 +451,15 @@ func (m *Member) forward(ctx context.Context, entries []Forwarded) ([]Answer, er
 	return m.cfg.Forward(call, v.URL, entries)
 }
 
-// Ready names why the node should be sent no entries now: as Node.Ready and, in a node that follows, CheckLeader.
+// Ready names why the node should be sent no entries now: as Node.Ready and, in a node that follows or has no role at the moment, CheckLeader.
 func (m *Member) Ready(ctx context.Context) []string {
 	n := m.node.Load()
+	if m.between(n) {
+		if _, err := m.store.Head(ctx); err != nil {
+			return []string{CheckStore, CheckLeader}
+		}
+		return []string{CheckLeader}
+	}
 	failed := n.Ready(ctx)
 	if v := m.view.Load(); n.seq == nil && (v == nil || v.stale(0)) {
 		failed = append(failed, CheckLeader)
@@ -461,13 +467,21 @@ func (m *Member) Ready(ctx context.Context) []string {
 	return failed
 }
 
-// Live names the stages that have stopped moving.
+// Live names the stages that have stopped moving. A node that lost its role and waits for the store to take up another is alive: a restart
+// would help nobody.
 func (m *Member) Live() []string {
 	if cause := m.Err(); cause != nil && !errors.Is(cause, ErrStopped) {
 		return []string{CheckEnded}
 	}
-	return m.node.Load().Live()
+	n := m.node.Load()
+	if m.between(n) {
+		return nil
+	}
+	return n.Live()
 }
+
+// between: what this node did for the ledger has ended, and the member goes on.
+func (m *Member) between(n *Node) bool { return n.Err() != nil && m.ctx.Err() == nil }
 
 // through waits with the node of the current role and, when that ends, with the next.
 func (m *Member) through(ctx context.Context, do func(n *Node) error) error {

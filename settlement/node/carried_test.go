@@ -1,6 +1,7 @@
 package node
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -50,5 +51,28 @@ func TestWhatWasCountedSurvivesARole(t *testing.T) {
 	next.tell(func(_ fate, v uint64) { accepted += v }, func(o string, v uint64) { appends[o] = v }, func(r string, v uint64) { rounds[r] = v }, func(time.Duration) {}, true)
 	if appends["fenced"] != 1 || appends["committed"] != 3 || rounds["quorum"] != 7 || accepted != 10 {
 		t.Errorf("%v, %v, %d accepted", appends, rounds, accepted)
+	}
+}
+
+// TestANodeBetweenRolesIsAliveAndNotReady: whoever restarts it would only make the ledger wait longer.
+func TestANodeBetweenRolesIsAliveAndNotReady(t *testing.T) {
+	p := newPair(t, nil)
+	n := p.leader.node.Load()
+	n.fail(settlement.ErrFenced)
+	seen := false
+	for p.leader.node.Load() == n {
+		if failed := p.leader.Live(); len(failed) > 0 {
+			t.Fatalf("live: %v", failed)
+		}
+		failed := p.leader.Ready(t.Context())
+		if slices.Contains(failed, CheckStopping) {
+			t.Fatalf("ready: %v", failed)
+		}
+		seen = seen || slices.Equal(failed, []string{CheckLeader})
+		time.Sleep(time.Millisecond)
+	}
+	t.Logf("seen between two roles: %v", seen)
+	if failed := p.leader.Live(); len(failed) > 0 {
+		t.Errorf("live in the next role: %v", failed)
 	}
 }
