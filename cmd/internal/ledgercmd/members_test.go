@@ -28,6 +28,7 @@ func TestTwoNodesRunOneLedger(t *testing.T) {
 	must(t, "init", "--data", p.path("aurelia"), "--possession", p.possession(t, p.begin(t, "aurelia")), "--store", at)
 
 	refused(t, cli.Usage, "give --node-name", "run", "--data", p.path("aurelia"), "--store", at, "--lease", "2s")
+	refused(t, cli.Usage, "give --node-name", "run", "--data", p.path("aurelia"), "--store", at, "--verify-everything")
 	refused(t, cli.Usage, "--lease 1ms", "run", "--data", p.path("aurelia"), "--store", at, "--node-name", "one", "--lease", "1ms")
 	refused(t, cli.Usage, "--node-name", "run", "--data", p.path("aurelia"), "--store", at, "--node-name", "One/2")
 
