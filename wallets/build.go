@@ -189,13 +189,16 @@ func (b *Builder) build(p plannedTx) (*Draft, error) {
 	return d, b.sign(d)
 }
 
+// TimeMillis is the ledger's time as far as is known, or the caller's clock if that is later.
+func (b *Builder) TimeMillis() uint64 { return max(b.State.timeMillis, b.NowMillis) }
+
 // ExpiryMillis is the ledger time before which an entry made now has to settle.
 func (b *Builder) ExpiryMillis() uint64 {
 	ttl, most := b.TTLMillis, b.State.genesis.MaxExpiryMillis
 	if ttl == 0 {
 		ttl = min(defaultTTLMillis, most/2)
 	}
-	return max(b.State.timeMillis, b.NowMillis) + max(1, min(ttl, most))
+	return b.TimeMillis() + max(1, min(ttl, most))
 }
 
 // sign checks a transaction and signs all that takes effect in it.

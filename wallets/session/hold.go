@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/comity-ledger/comity/settlement/entry"
@@ -59,12 +60,18 @@ func (s *Session) Unreserve(order string) error {
 // final. After any error the same call may be repeated, also by another process after a kill: the hold is placed at most once. attach may
 // be nil for a hold that no other ledger decides.
 func (s *Session) Hold(ctx context.Context, order *wallets.Order, condition Condition, attach Attach, wait time.Duration, event func(Event)) (Held, error) {
+	return s.HoldBefore(ctx, order, condition, attach, math.MaxUint64, wait, event)
+}
+
+// HoldBefore is Hold for one that is placed before a ledger time, in milliseconds, or never: no transaction expires later than that, and none is
+// made at or after it (entry.Expired). One that was sent may still be in the log.
+func (s *Session) HoldBefore(ctx context.Context, order *wallets.Order, condition Condition, attach Attach, before uint64, wait time.Duration, event func(Event)) (Held, error) {
 	order, err := s.beginHold(ctx, order)
 	if err != nil {
 		return Held{}, err
 	}
 	again := s.state.PaymentOf(s.outbox, order).Stage == wallets.Done
-	if err := s.settleHold(ctx, order, condition, attach, event); err != nil {
+	if err := s.settleHold(ctx, order, condition, attach, before, event); err != nil {
 		return Held{}, err
 	}
 	p := s.state.PaymentOf(s.outbox, order)
@@ -106,7 +113,7 @@ func (s *Session) beginHold(ctx context.Context, order *wallets.Order) (*wallets
 }
 
 // settleHold reserves, builds, proves, journals and sends until the hold is in the log.
-func (s *Session) settleHold(ctx context.Context, order *wallets.Order, condition Condition, attach Attach, event func(Event)) error {
+func (s *Session) settleHold(ctx context.Context, order *wallets.Order, condition Condition, attach Attach, before uint64, event func(Event)) error {
 	for range maxRounds {
 		p := s.state.PaymentOf(s.outbox, order)
 		a := p.Attempt
@@ -127,7 +134,7 @@ func (s *Session) settleHold(ctx context.Context, order *wallets.Order, conditio
 			if h == nil {
 				continue
 			}
-			if a, err = s.buildHold(ctx, h, condition, attach, event); err != nil {
+			if a, err = s.buildHold(ctx, h, condition, attach, before, event); err != nil {
 				return err
 			}
 		}
@@ -170,12 +177,16 @@ func (s *Session) reservation(ctx context.Context, order *wallets.Order, event f
 }
 
 // buildHold proves the transaction of a reserved hold and makes it durable. Only then may it be sent.
-func (s *Session) buildHold(ctx context.Context, h *wallets.HoldDraft, condition Condition, attach Attach, event func(Event)) (*wallets.Attempt, error) {
+func (s *Session) buildHold(ctx context.Context, h *wallets.HoldDraft, condition Condition, attach Attach, before uint64, event func(Event)) (*wallets.Attempt, error) {
 	c, class, err := condition(h)
 	if err != nil {
 		return nil, err
 	}
-	d, err := s.Builder().BuildHold(h, c, class, 0)
+	b := s.Builder()
+	if now := b.TimeMillis(); now >= before {
+		return nil, entry.Refuse(entry.Expired, "it is %d, the hold was to be placed before %d", now, before)
+	}
+	d, err := b.BuildHold(h, c, class, min(before, b.ExpiryMillis()))
 	if err != nil {
 		return nil, err
 	}

@@ -341,6 +341,59 @@ func TestAnExpiredHoldKeepsItsCommitments(t *testing.T) {
 	}
 }
 
+// A hold that must be placed before a time is placed by a transaction that expires then, or never; and later under the same id, when it may.
+func TestAHoldIsPlacedBeforeATimeOrNever(t *testing.T) {
+	w := newWorld(t, 1000, 1000)
+	s := w.open(w.ministry, w.disk, "a")
+	condition := w.condition(w.terms("x", w.now+10*day))
+	place := func(id string, before uint64) (session.Held, error) {
+		return s.HoldBefore(t.Context(), w.order(id, 300), condition, nil, before, 0, nil)
+	}
+	before := w.now + 5_000
+	if h, err := place("in time", before); err != nil || s.Outbox().Attempts("in time")[0].ExpiryMillis != before || h.Hold.Tx != s.Outbox().Attempts("in time")[0].TxID {
+		t.Fatal(h, err)
+	}
+	if _, err := place("far", w.now+90*day); err != nil { // a bound beyond what the ledger allows is none
+		t.Fatal(err)
+	}
+	usual, h := w.order("usual", 100), s.Outbox().Attempts("far")[0]
+	if _, err := s.Hold(t.Context(), usual, condition, nil, 0, nil); err != nil || s.Outbox().Attempts("usual")[0].ExpiryMillis < h.ExpiryMillis {
+		t.Fatal(err)
+	}
+	// The transaction expires on its way: no other is made.
+	before = w.now + 5_000
+	w.reject = func([]byte) error {
+		w.reject = nil
+		w.idle(5_000)
+		return nil
+	}
+	for range 3 {
+		if _, err := place("late", before); entry.CodeOf(err) != entry.Expired {
+			t.Fatal(err)
+		}
+	}
+	if n := len(s.Outbox().Attempts("late")); n != 1 {
+		t.Errorf("%d attempts", n)
+	}
+	order, _ := s.Outbox().Order("late")
+	if p := s.State().PaymentOf(s.Outbox(), order); p.Stage != wallets.Dead {
+		t.Errorf("the payment is %s", p.Stage)
+	}
+	if _, reserved := s.Outbox().Reservation("late"); !reserved {
+		t.Error("the reservation is gone: it is for the caller to give it up")
+	}
+	if _, err := place("late", before+60_000); err != nil {
+		t.Fatal(err)
+	}
+	// Too late from the beginning: nothing is built.
+	if _, err := place("never", w.now); entry.CodeOf(err) != entry.Expired || len(s.Outbox().Attempts("never")) != 0 {
+		t.Errorf("%v, %d attempts", err, len(s.Outbox().Attempts("never")))
+	}
+	if err := s.Unreserve("never"); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestAPeerProofIsAttachedAndRefreshed(t *testing.T) {
 	w := newWorld(t, 1000, 50)
 	s := w.open(w.ministry, w.disk, "a")

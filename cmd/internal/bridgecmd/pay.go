@@ -274,12 +274,12 @@ func (x *payer) place(ctx context.Context, todo bridge.Todo) error {
 		tx.Legs[0].Peer, err = x.ledgers[0].prove(ctx, x.decider(), index)
 		return err
 	}
-	held, err := x.wallet.Hold(ctx, x.order(todo.Placing), func(h *wallets.HoldDraft) (entry.Condition, uint64, error) {
+	held, err := x.wallet.HoldBefore(ctx, x.order(todo.Placing), func(h *wallets.HoldDraft) (entry.Condition, uint64, error) {
 		if h.Opening() != *x.pay.Opening {
 			return entry.Condition{}, 0, bridge.Refuse(bridge.OpeningMismatch, "the ledger's oversight key changed after the reservation")
 		}
 		return todo.Placing.Condition, todo.Placing.SizeClass, nil
-	}, attach, finalWait, nil)
+	}, attach, todo.Expiry, finalWait, nil)
 	if err != nil {
 		return err
 	}

@@ -360,12 +360,12 @@ func (p *provider) place(ctx context.Context, deal *bridge.Deal, w *bridge.Placi
 		return err
 	}
 	a.mu.Lock()
-	held, err := a.wallet.Hold(ctx, a.order(deal.ID, w), func(h *wallets.HoldDraft) (entry.Condition, uint64, error) {
+	held, err := a.wallet.HoldBefore(ctx, a.order(deal.ID, w), func(h *wallets.HoldDraft) (entry.Condition, uint64, error) {
 		if deal.Opening != nil && h.Opening() != *deal.Opening {
 			return entry.Condition{}, 0, bridge.Refuse(bridge.OpeningMismatch, "the ledger's oversight key changed after the reservation")
 		}
 		return w.Condition, w.SizeClass, nil
-	}, attach, 0, nil)
+	}, attach, w.Until, 0, nil)
 	var opening zk.Note
 	if err == nil {
 		opening, err = payeeNote(held.Payment.Attempt)
