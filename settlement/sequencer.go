@@ -19,8 +19,8 @@ var (
 )
 
 // Sequencer is the one writer of a ledger: it owns the current state and does
-// the deterministic step that node and simulation share. Step must not run
-// twice at once; State may be read between steps by whoever holds it.
+// the deterministic step that node and simulation share. One goroutine uses it
+// at a time, except that ProposeAfter may run while Commit does.
 type Sequencer struct {
 	store Store
 	state *State
@@ -59,8 +59,10 @@ func (q *Sequencer) Propose(ctx context.Context, candidates []*Candidate, wall u
 
 // ProposeAfter sequences candidates on top of a proposal that is not committed
 // yet, so that hashing the next block overlaps with writing this one. It may
-// run while Commit(pending) runs. If pending is not committed in the end, what
-// follows from it must be dropped, results and all.
+// run while Commit(pending) runs: what the store does not say yet of the keys
+// that pending uses, or says already, pending says too. Its results may be
+// given to nobody before pending is committed, not even refusals. If it is not
+// in the end, what follows from it must be dropped, results and all.
 func (q *Sequencer) ProposeAfter(ctx context.Context, pending *Proposal, candidates []*Candidate, wall uint64) (*Proposal, error) {
 	return q.propose(ctx, pending.next, candidates, wall, pending.Block)
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -62,7 +63,7 @@ func ticks() int64 { return int64(time.Since(origin)) + 1 }
 
 // pulses are those of all stages.
 type pulses struct {
-	prove, sequence, cosign, keep, follow pulse
+	prove, sequence, write, cosign, keep, follow pulse // sequence and write are of the one stage that sequences
 
 	asked    atomic.Int64 // when the node last went from idle to having an entry
 	answered atomic.Int64 // when it last answered one
@@ -74,8 +75,8 @@ func (n *Node) Live() (failed []string) {
 	for _, s := range []struct {
 		name  string
 		pulse *pulse
-	}{{CheckProve, &n.pulses.prove}, {CheckSequence, &n.pulses.sequence}, {CheckCosign, &n.pulses.cosign}, {CheckKeep, &n.pulses.keep}, {CheckFollow, &n.pulses.follow}} {
-		if s.pulse.stuck(now) {
+	}{{CheckProve, &n.pulses.prove}, {CheckSequence, &n.pulses.sequence}, {CheckSequence, &n.pulses.write}, {CheckCosign, &n.pulses.cosign}, {CheckKeep, &n.pulses.keep}, {CheckFollow, &n.pulses.follow}} {
+		if s.pulse.stuck(now) && !slices.Contains(failed, s.name) {
 			failed = append(failed, s.name)
 		}
 	}

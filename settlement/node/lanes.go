@@ -51,7 +51,7 @@ func callerOf(ctx context.Context) string {
 type lanes struct {
 	waiting, perCaller int // how many submissions may be inside: of all callers, of one with a name
 	now                func() time.Time
-	bell               chan struct{} // holds one: something was put
+	bell               chan struct{} // holds one: something was put that may let a batch begin
 
 	mu       sync.Mutex // guards what follows
 	byCaller map[string]*lane
@@ -59,6 +59,11 @@ type lanes struct {
 	queued   int
 	clock    time.Duration // what the lane served last had spent: who comes anew begins here
 	each     time.Duration // a valid proof, on average of late
+
+	pace      pace
+	slowest   func() time.Duration // what the slowest stage took of late
+	begun     time.Time            // when the last batch began of callers above suspicion
+	gathering bool                 // what waits is left to gather
 }
 
 // lane is one caller's queue.
@@ -74,6 +79,13 @@ type lane struct {
 
 func newLanes(waiting, perCaller int, now func() time.Time) *lanes {
 	return &lanes{waiting: waiting, perCaller: perCaller, now: now, bell: make(chan struct{}, 1), byCaller: map[string]*lane{}, each: time.Millisecond}
+}
+
+// adapt gives batches their pace. Without it each begins as soon as it is asked for.
+func (l *lanes) adapt(p pace, slowest func() time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pace, l.slowest = p, slowest
 }
 
 // suspect reports whether the caller's proofs are verified apart.
@@ -130,7 +142,11 @@ func (l *lanes) put(t *task) {
 	}
 	c.tasks = append(c.tasks, t)
 	l.queued++
+	quiet := l.gathering && l.queued < l.pace.enough // whoever takes looks again when its wait is over
 	l.mu.Unlock()
+	if quiet {
+		return
+	}
 	select {
 	case l.bell <- struct{}{}:
 	default:
@@ -159,11 +175,23 @@ func (l *lanes) cheapest(trusted bool) *lane {
 	return best
 }
 
-// take gives the next batch, of about limit proofs, and their number. When there is none, because nothing waits or all that waits rests, it
-// gives how long to wait, at most a minute.
+// awake is how many tasks are queued in lanes that do not rest.
+func (l *lanes) awake() (tasks int) {
+	now := l.now()
+	for _, c := range l.active {
+		if !c.rests.After(now) {
+			tasks += len(c.tasks)
+		}
+	}
+	return tasks
+}
+
+// take gives the next batch, of about limit proofs, and their number. When there is none, because nothing waits, or all that waits rests or
+// should gather, it gives how long to wait, at most a minute.
 func (l *lanes) take(limit int) (batch []*task, legs int, wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.gathering = false
 	next := l.cheapest(false)
 	if next == nil {
 		wait = time.Minute
@@ -172,10 +200,18 @@ func (l *lanes) take(limit int) (batch []*task, legs int, wait time.Duration) {
 		}
 		return nil, 0, wait
 	}
+	if l.slowest != nil {
+		if wait = l.pace.wait(l.now(), l.begun, l.slowest(), l.awake()); wait > 0 {
+			l.gathering = true
+			return nil, 0, wait
+		}
+	}
 	l.clock = max(l.clock, next.spent)
 	alone := l.suspect(next)
 	if alone {
 		limit = min(limit, suspectLegs)
+	} else {
+		l.begun = l.now()
 	}
 	for next != nil && legs < limit {
 		t := l.pop(next)

@@ -42,6 +42,7 @@ type rig struct {
 	verify  settlement.Verifier
 	clock   atomic.Uint64 // wall clock in milliseconds
 	limits  Limits
+	wrap    func(settlement.Store) settlement.Store // what the node is given in place of the disk's store; may be nil
 }
 
 func newRig(t testing.TB) *rig { return newRigWith(t, 1, 1) }
@@ -113,6 +114,9 @@ func (r *rig) tryStart(t testing.TB, disk *pebbletest.Disk) (*running, error) {
 	t.Helper()
 	store, err := disk.Open(t.Context(), r.Hash)
 	must(t, err)
+	if r.wrap != nil {
+		store = r.wrap(store)
+	}
 	n, err := Start(t.Context(), Config{
 		Store: store, Verifier: r.verify, Signer: r.signer, Witnesses: r.endpoints(), HTTP: &http.Client{Transport: r}, Limits: r.limits,
 		Now: func() time.Time { return time.UnixMilli(int64(r.clock.Load())) },

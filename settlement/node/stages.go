@@ -3,13 +3,12 @@ package node
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/comity-ledger/comity/settlement"
-	"github.com/comity-ledger/comity/settlement/entry"
 	"github.com/comity-ledger/comity/settlement/proof"
 )
 
@@ -19,11 +18,15 @@ type stages struct {
 	blocks, accepted, refused              atomic.Uint64
 	admitting                              atomic.Int64 // nanoseconds inside the stage, as all of these
 	proving, sequencing, storing, cosigned atomic.Int64
+
+	latest  latest
+	pushing sync.Mutex   // held while a batch goes from proving to sequencing, so that it is taken as a whole
+	queued  atomic.Int64 // proven entries that the sequencing goroutine has taken and not proposed
 }
 
-// prove checks proofs in batches. Batches adapt by themselves: while one is checked, the next gathers in the queue, so that a busy node
-// checks many at once and an idle one answers at once.
+// prove checks proofs in batches. While one is checked the next gathers in the queue; how long it gathers at part load is the rule of pace.
 func (n *Node) prove() {
+	n.lanes.adapt(proofPace(n.cfg.Limits), n.stages.latest.slowest)
 	for {
 		batch, legs := n.gather()
 		if batch == nil {
@@ -41,15 +44,21 @@ func (n *Node) prove() {
 		n.stages.proving.Add(int64(took))
 		n.stages.proofs.Add(uint64(legs))
 		n.stages.batches.Add(1)
+		n.stages.latest.proving.Store(int64(took))
 		n.measures.proved(batch, refusals, legs, start)
+		n.stages.pushing.Lock()
 		for i, t := range batch {
 			if refusals[i] == nil {
 				n.proven <- t // never blocks: it has room for every waiting entry
-				continue
 			}
-			n.stages.refused.Add(1)
-			result, err := n.resolve(n.ctx, t.candidate.Submission, refusals[i])
-			n.reply(t, result, err)
+		}
+		n.stages.pushing.Unlock()
+		for i, t := range batch {
+			if refusals[i] != nil {
+				n.stages.refused.Add(1)
+				result, err := n.resolve(n.ctx, t.candidate.Submission, refusals[i])
+				n.reply(t, result, err)
+			}
 		}
 		n.pulses.prove.end()
 	}
@@ -72,144 +81,6 @@ func (n *Node) gather() (batch []*task, legs int) {
 		if n.ctx.Err() != nil {
 			return nil, 0
 		}
-	}
-}
-
-// sequence is the one writer of the ledger.
-func (n *Node) sequence() {
-	idle := time.NewTicker(n.cfg.Limits.Idle)
-	defer idle.Stop()
-	busy := n.cfg.Now() // when a client's entry was last at hand
-	written := busy     // when the last block was
-	var due expiries
-	for {
-		var batch []*task
-		select {
-		case t := <-n.proven:
-			batch = append(batch, t)
-			busy = n.cfg.Now()
-		case <-idle.C:
-			// The longer the ledger is idle, the rarer its state entries: at first one a tick, after a while one in 64. But that a hold has
-			// expired is logged at the next tick: somebody waits to void it.
-			state := n.seq.State()
-			if now := n.cfg.Now(); now.Sub(written) < min(now.Sub(busy)/16, 64*n.cfg.Limits.Idle) && !due.passed(state, n.wall()) {
-				continue
-			}
-			if !state.MayExpire(state.LedgerTime(n.wall()), n.expiry.Load()) {
-				continue
-			}
-		case <-n.ctx.Done():
-			return
-		}
-		for size := 0; len(batch) > 0 && size < n.cfg.Limits.BlockBytes; {
-			size += batch[len(batch)-1].bytes
-			select {
-			case t := <-n.proven:
-				batch = append(batch, t)
-				continue
-			default:
-			}
-			break
-		}
-		if err := n.step(batch); err != nil {
-			n.fail(err)
-			return
-		}
-		written = n.cfg.Now()
-	}
-}
-
-// expiries remembers when the next open hold expires.
-type expiries struct {
-	height uint64 // of the state looked at; 0 before the first
-	next   uint64 // its answer
-}
-
-// passed tells whether a hold that is open in the state has expired by the wall clock, in milliseconds, and the log does not say so yet.
-func (e *expiries) passed(state *settlement.State, wall uint64) bool {
-	if e.height == 0 || e.height != state.Height() {
-		e.height, e.next = state.Height(), state.NextHoldExpiry()
-	}
-	return e.next != 0 && state.LedgerTime(wall) >= e.next
-}
-
-// step writes one block of what waits, or a state entry alone when nothing does. An error means that the node must not go on; the tasks
-// are then left unanswered, because nothing is known of them.
-func (n *Node) step(batch []*task) error {
-	candidates := make([]*settlement.Candidate, len(batch))
-	for i, t := range batch {
-		candidates[i] = t.candidate
-	}
-	defer n.pulses.sequence.end()
-	for attempt := 0; ; attempt++ {
-		n.pulses.sequence.begin()
-		start := time.Now()
-		p, err := n.seq.Propose(n.ctx, candidates, n.wall())
-		sequenced := time.Now()
-		n.stages.sequencing.Add(int64(sequenced.Sub(start)))
-		if err == nil && (p.Accepted > 0 || len(batch) == 0) {
-			err = n.seq.Commit(n.ctx, p)
-			took := time.Since(sequenced)
-			n.stages.storing.Add(int64(took))
-			n.measures.appended(took, err)
-			if err == nil {
-				n.committed(p)
-				n.measures.wrote(batch, p, start, sequenced)
-			}
-		}
-		switch {
-		case err == nil:
-			n.answer(batch, p.Results)
-			return nil
-		case n.ctx.Err() != nil:
-			return context.Cause(n.ctx)
-		case errors.Is(err, settlement.ErrFenced), errors.Is(err, settlement.ErrInDoubt), errors.Is(err, settlement.ErrStoreCorrupt), errors.Is(err, settlement.ErrStoreClosed):
-			return fmt.Errorf("write block %d: %w", n.seq.State().Height()+1, err)
-		case attempt >= 2:
-			// Nothing was written and the ledger stands where it stood: a full disk, for one. What waits is told to come back.
-			n.cfg.Log.Error("a block could not be written", "height", n.seq.State().Height()+1, "error", err)
-			for _, t := range batch {
-				n.reply(t, settlement.Result{}, entry.Refuse(entry.TryLater, "the ledger's store takes no block now"))
-			}
-			return nil
-		}
-		select {
-		case <-time.After(50 * time.Millisecond << attempt):
-		case <-n.ctx.Done():
-			return context.Cause(n.ctx)
-		}
-	}
-}
-
-// committed publishes a durable block, before anybody is answered: an answer may be followed at once by a read.
-func (n *Node) committed(p *settlement.Proposal) {
-	state := n.seq.State()
-	n.anchors.add(p.Block.Anchor)
-	n.state.Store(state)
-	n.stages.blocks.Add(1)
-	n.stages.accepted.Add(uint64(p.Accepted))
-	n.durable.ring()
-	if p.Block.Height%n.cfg.Limits.Snapshot == 0 {
-		n.saveSnapshot(n.ctx)
-	}
-}
-
-func (n *Node) answer(batch []*task, results []settlement.Result) {
-	for i, t := range batch {
-		if results[i].Status == settlement.Refused {
-			n.stages.refused.Add(1)
-		} else {
-			n.recent.add(results[i].ID, results[i].EntryIndex)
-		}
-		n.reply(t, results[i], results[i].Refusal)
-	}
-}
-
-// saveSnapshot keeps the state, so that the next start need not replay everything. It is a cache: failing costs time alone.
-func (n *Node) saveSnapshot(ctx context.Context) {
-	state := n.state.Load()
-	if err := n.cfg.Store.SaveSnapshot(ctx, state.Height(), state.Marshal()); err != nil {
-		n.cfg.Log.Warn("the state was not saved; the next start replays more", "height", state.Height(), "error", err)
 	}
 }
 
@@ -259,7 +130,9 @@ func (n *Node) cosignOnce(ctx context.Context) error {
 		n.measures.cosigned(start, 0, false)
 		return err
 	}
-	n.stages.cosigned.Add(int64(time.Since(start)))
+	took := int64(time.Since(start))
+	n.stages.cosigned.Add(took)
+	n.stages.latest.cosigning.Store(took)
 	raise(&n.final, c.Size)
 	n.measures.cosigned(start, c.Size, n.state.Load().LogSize() <= c.Size)
 	n.finality.ring()

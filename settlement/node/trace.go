@@ -93,9 +93,9 @@ func (t *measures) proved(batch []*task, refusals []error, legs int, start time.
 	}
 }
 
-// wrote records a durable block: it was proposed from start to sequenced, and written from then on.
-func (t *measures) wrote(batch []*task, p *settlement.Proposal, start, sequenced time.Time) {
-	end := time.Now()
+// wrote records a durable block. Between proposing it and writing it, it may have waited for the block before.
+func (t *measures) wrote(d *draft) {
+	batch, p, start, sequenced, end := d.batch, d.proposal, d.start, d.sequenced, time.Now()
 	t.block(p.Block, batch, p)
 	with := t.shared(batch, "ledger.block", start, end, attribute.Int64("block.height", int64(p.Block.Height)), attribute.Int("block.entries", len(p.Block.Entries)))
 	if !with.IsValid() {
@@ -107,7 +107,7 @@ func (t *measures) wrote(batch []*task, p *settlement.Proposal, start, sequenced
 		}
 		t.stage(task.journey, "ledger.sequence", start, sequenced, with)
 		if p.Results[i].Status == settlement.Accepted {
-			t.stage(task.journey, "ledger.commit", sequenced, end, with)
+			t.stage(task.journey, "ledger.commit", d.writing, end, with)
 			task.journey.index, task.journey.durable = p.Results[i].EntryIndex, end
 		}
 	}
