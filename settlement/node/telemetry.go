@@ -44,7 +44,7 @@ type measures struct {
 
 	invalid atomic.Uint64 // proofs that did not hold
 
-	supply   map[zk.AssetID]moved // of the state at the start and every block since; used by the sequencing goroutine alone
+	supply   map[zk.AssetID]moved // of the state at the start and every block since; used by the goroutine that writes blocks alone
 	mismatch sync.Map             // zk.AssetID -> uint64, minor units
 
 	aged agedHolds
@@ -348,7 +348,7 @@ func (n *Node) queues() []queue {
 		{"entries", n.waiting.Load(), int64(n.cfg.Limits.Waiting)},
 		{"bytes", n.bytes.Load(), n.cfg.Limits.WaitingBytes},
 		{"verification", int64(n.lanes.length()), int64(n.cfg.Limits.Waiting)},
-		{"sequencing", int64(len(n.proven)), int64(cap(n.proven))},
+		{"sequencing", int64(len(n.proven)) + n.stages.queued.Load(), int64(cap(n.proven))},
 		{"not_final", capped(n.state.Load().LogSize() - min(n.state.Load().LogSize(), n.final.Load())), capped(n.cfg.Limits.NotFinal)},
 	}
 }
