@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -8,6 +9,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/comity-ledger/comity/bench/dataset"
@@ -33,7 +36,7 @@ type grown struct {
 // sizes sends the same load to ledgers with different numbers of spent notes, which take turns.
 func (b *bench) sizes(ctx context.Context) error {
 	p := b.report.section("Size of the ledger", "Do throughput and processor time for each payment stay within 20 % when the ledger holds 1, 10 and 50 million nullifiers?")
-	p.say("Nullifiers are seeded through the store's own Append, 100,000 random ones in each block beside its state entry (in PostgreSQL 50,000), and a snapshot of the state is saved at the end, so that a start reads the " +
+	p.say("Nullifiers are seeded through the store's own Append, 100,000 random ones in each block beside its state entry (in PostgreSQL 50,000), sorted within the block, and a snapshot of the state is saved at the end, so that a start reads the " +
 		"nullifiers back and replays nothing. Their entries are not in the log: the ledgers are as large as real ones in nullifiers alone. Some of the seeded ones are those of transfers that are then " +
 		"sent as double spends: they are found in the store and refused. All ledgers run at once and take turns, in both directions; those that wait are idle. Before that each is left alone until the store has tidied up.")
 	if err := b.sizesOf(ctx, p, "Pebble", b.nullifiers, func() (string, func() (int64, error), error) { return "", nil, nil }); err != nil {
@@ -175,6 +178,7 @@ func (b *bench) grow(ctx context.Context, g *grown, old []dataset.Item, onDisk f
 	if err := b.seed(ctx, g, old); err != nil {
 		return err
 	}
+	debug.FreeOSMemory() // the store's fingerprints were in this process
 	g.seeding = time.Since(start)
 	if g.ledger, err = g.founded.Start(ctx, b.everything()); err != nil {
 		return err
@@ -235,6 +239,8 @@ func (b *bench) seed(ctx context.Context, g *grown, old []dataset.Item) (err err
 			}
 			block.Nullifiers = append(block.Nullifiers, settlement.SpentNullifier{Nullifier: nullifier, EntryIndex: block.FirstIndex})
 		}
+		// In the order of the index, which spares the store half of its work.
+		slices.SortFunc(block.Nullifiers, func(x, y settlement.SpentNullifier) int { return bytes.Compare(x.Nullifier[:], y.Nullifier[:]) })
 		done += len(block.Nullifiers)
 		if outcome, err := store.Append(ctx, head, block); outcome != settlement.Committed {
 			return fmt.Errorf("append block %d: %v: %w", block.Height, outcome, err)

@@ -32,7 +32,7 @@ func (r *report) print(w io.Writer) {
 	fmt.Fprintf(w, "# Load on one ledger, %s\n\n", time.Now().UTC().Format("2006-01-02"))
 	fmt.Fprintf(w, "Question: how many payments a second become durable on one machine, with real proofs and everything on, and what does one cost?\n\n")
 	fmt.Fprintf(w, "- machine: %s\n- command: `%s`\n", machine.Describe(), strings.TrimSpace(r.Command))
-	fmt.Fprintf(w, "- node: its own process, Pebble on disk with a sync for every block, Connect RPC over loopback, one consistency witness\n")
+	fmt.Fprintf(w, "- node: its own process, Pebble on disk with a sync for every block, Connect RPC over loopback in the clear, no telemetry, one consistency witness (`go run ./bench` has everything on)\n")
 	fmt.Fprintf(w, "- driver: %d calls in flight; it and the witness share the machine with the node, their processor time is stated apart\n", r.Options.workers)
 	fmt.Fprintf(w, "- honest payments have real notes and proofs that took a second each; simulated ones have random fields and a proof from the development trapdoor: the node does the same work for both\n")
 	for i := range r.Parts {

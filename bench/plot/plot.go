@@ -290,12 +290,13 @@ func number(v float64) string {
 	if math.Abs(v) >= 1e6 {
 		return strconv.FormatFloat(v/1e6, 'g', 4, 64) + " M"
 	}
-	text := strconv.FormatFloat(v, 'f', -1, 64)
-	if math.Abs(v) < 1 {
+	var text string
+	switch {
+	case math.Abs(v) < 1:
 		text = strconv.FormatFloat(v, 'g', 3, 64)
-	} else if math.Abs(v-math.Round(v)) > 1e-9 {
+	case math.Abs(v-math.Round(v)) > 1e-9:
 		text = strconv.FormatFloat(v, 'f', 1, 64)
-	} else {
+	default:
 		text = strconv.FormatFloat(v, 'f', 0, 64)
 	}
 	if len(text) > 3 && !strings.Contains(text, ".") {

@@ -1,4 +1,4 @@
-// Package pgtest runs throw-away PostgreSQL servers for tests. Only tests
+// Package pgtest runs throw-away PostgreSQL servers for tests. Only tests and bench
 // import it.
 //
 // The server's programs are looked for on PATH and under /usr/lib/postgresql.
