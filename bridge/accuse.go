@@ -81,3 +81,11 @@ func (r *Relay) accuse() (out []Accusation) {
 	})
 	return out
 }
+
+// Terms are those of a ledger's corridor to a peer; nil without one.
+func (r *Relay) Terms(on, peer entry.GenesisHash) *entry.CorridorTerms {
+	if l := r.logs[on]; l != nil && l.corridors[peer] != nil {
+		return l.corridors[peer].terms
+	}
+	return nil
+}
