@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"connectrpc.com/connect"
 
@@ -100,7 +101,7 @@ func toConnect(err error) *connect.Error {
 		code = connect.CodePermissionDenied
 	}
 	wire := connect.NewError(code, errors.New(n.Error()))
-	if detail, err := connect.NewErrorDetail(&ledgerv1.ErrorDetail{Code: n.RefusalCode(), Detail: n.Error()}); err == nil {
+	if detail, err := connect.NewErrorDetail(&ledgerv1.ErrorDetail{Code: n.RefusalCode(), Detail: strings.ToValidUTF8(n.Error(), "\uFFFD")}); err == nil {
 		wire.AddDetail(detail)
 	}
 	return wire

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"connectrpc.com/connect"
 
@@ -75,8 +76,10 @@ func refusalOf(err error) *entry.Refusal {
 	return nil
 }
 
+// errorDetail is valid UTF-8 whatever the refusal quotes: protobuf takes no other text, and one such detail would fail a whole batch.
 func errorDetail(r *entry.Refusal) *ledgerv1.ErrorDetail {
-	return &ledgerv1.ErrorDetail{Code: string(r.Code), Detail: r.Detail}
+	const unreadable = "\uFFFD"
+	return &ledgerv1.ErrorDetail{Code: strings.ToValidUTF8(string(r.Code), unreadable), Detail: strings.ToValidUTF8(r.Detail, unreadable)}
 }
 
 // connectCode sorts refusals into what a generic client can act on: correct the bytes, ask somebody else, come back later, or
