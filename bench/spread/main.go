@@ -40,7 +40,7 @@ type options struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	o := options{command: "go run ./bench/spread " + strings.Join(os.Args[1:], " ")}
+	o := options{}
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		cache = os.TempDir()
@@ -52,6 +52,7 @@ func main() {
 	flag.IntVar(&o.workers, "workers", 8, "calls in flight")
 	flag.IntVar(&o.batch, "batch", 32, "transfers in a call")
 	flag.Parse()
+	o.command = fmt.Sprintf("go run ./bench/spread -transfers %d -rounds %d -workers %d -batch %d", o.transfers, o.rounds, o.workers, o.batch)
 	// A server for tests wants a test to belong to. testing.Benchmark gives one to a program; it runs what takes more than a second once.
 	begun := false
 	testing.Benchmark(func(b *testing.B) {
@@ -154,7 +155,7 @@ func simulated(set *dataset.Set) (out []dataset.Item) {
 
 func report(o options, ways []*way) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Verification spread over two nodes\n\n%s\n\n`%s`\n\n", machine.Describe(), strings.TrimSpace(o.command))
+	fmt.Fprintf(&b, "# Verification spread over two nodes\n\n%s\n\n`%s`\n\n", machine.Describe(), o.command)
 	fmt.Fprintf(&b, "2x2 transfers with real proofs, %d in each of %d turns of each way in, %d calls of %d at once, in the clear on loopback; two nodes with GOMAXPROCS=1\n"+
 		"on one PostgreSQL server. Nodes, database, witness and driver share the machine.\n\n", o.transfers, o.rounds, o.workers, o.batch)
 	b.WriteString("| the load comes in | leader, µs a transfer | of the first row | follower, µs a transfer | transfers/s of the whole |\n|---|---:|---:|---:|---:|\n")
