@@ -265,6 +265,9 @@ func (n *Node) observe(meter metric.Meter) (func() error, error) {
 			func(waits time.Duration) { o.ObserveInt64(notFinal, int64(waits/time.Second)) }, state.LogSize() <= n.final.Load())
 		o.ObserveInt64(quorum, int64(n.genesis.Witnesses.Quorum))
 		for _, w := range n.journal.Witnesses() {
+			if n.seq == nil {
+				break // a node that follows asks no witness
+			}
 			is := int64(1)
 			if w.LastError != "" {
 				is = 0

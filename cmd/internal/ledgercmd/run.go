@@ -294,6 +294,9 @@ func (s served) Status(context.Context) (rpc.Status, error) {
 	n := s.running.Status()
 	out := rpc.Status{State: n.State, Size: n.Size, FinalSize: n.FinalSize, Pending: n.Waiting, UptimeSeconds: uint64(n.Uptime.Seconds()), Node: roleOf(s.running)}
 	for _, w := range n.Witnesses {
+		if out.Node != nil && !out.Node.Leads {
+			break // a node that follows asks no witness, so it has nothing to say of them
+		}
 		out.Witnesses = append(out.Witnesses, rpc.WitnessStatus{Name: w.Name, Size: w.Size, LastError: w.LastError})
 	}
 	return out, nil

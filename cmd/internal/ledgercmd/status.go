@@ -138,6 +138,9 @@ func statusCommand() *cobra.Command {
 			for _, c := range out.Corridors {
 				fmt.Fprintf(w, "corridor to %s: %s, %s of %s minor units in flight\n", c.Name, c.State, c.InFlight, c.Cap)
 			}
+			if n := out.Node; n != nil && n.Role == "follower" {
+				fmt.Fprintf(w, "of witnesses only the leader knows\n")
+			}
 			for _, x := range out.Witnesses {
 				state := "ok"
 				if x.LastError != "" {

@@ -149,6 +149,8 @@ func TestRollingUpgradeOfTwoNodesUnderLoad(t *testing.T) {
 	if one, two := nodeStatus(t, a.url), nodeStatus(t, b.url); one.Version != "1.0.0" || two.Version != "1.1.0" || one.Node.Role != "leader" || two.Node.Role != "follower" ||
 		one.Node.LeaseEpoch != began.Node.LeaseEpoch {
 		t.Errorf("with one of them upgraded: %+v and %+v", one.Node, two.Node)
+	} else if len(one.Witnesses) != 1 || len(two.Witnesses) != 0 {
+		t.Errorf("the leader speaks of %d witnesses, the follower of %d", len(one.Witnesses), len(two.Witnesses))
 	}
 	// The leader: it hands the lease over, once.
 	a.stop(t)
