@@ -52,7 +52,8 @@ type config struct {
 	Witness int    // witness: which of its ledger's
 	Data    string // node and witness: folder
 	URLs    []string
-	Profile string // folder for profiles, or nothing
+	Profile string        // folder for profiles, or nothing
+	Pace    time.Duration // relayer: between two observations of a peer on a ledger
 }
 
 // counters is what a process says about itself between "start" and "stop".

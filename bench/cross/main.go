@@ -36,7 +36,7 @@ import (
 type options struct {
 	ledgers, payments, honest, flying int
 	rate                              float64
-	duration, warm                    time.Duration
+	duration, warm, pace              time.Duration
 	set, data, out, json, profile     string
 	comity                            string
 	steady, quiet                     bool
@@ -77,6 +77,7 @@ func parse() options {
 	flag.StringVar(&o.out, "out", "", "write the report to this Markdown file as well")
 	flag.StringVar(&o.json, "json", "", "write the figures to this file as JSON; - for stdout instead of the report")
 	flag.StringVar(&o.profile, "profile", "", "write a processor profile of every process but the driver, for each part, to this folder")
+	flag.DurationVar(&o.pace, "pace", 20*time.Millisecond, "shortest time between two observations of a peer on a ledger; the default is that of comity bridge relay")
 	flag.StringVar(&o.comity, "comity", "", "relay with this program's `bridge relay` instead of our own relayer")
 	flag.BoolVar(&o.quiet, "quiet", false, "no progress")
 	flag.Parse()
@@ -255,7 +256,7 @@ func measure(ctx context.Context, o options, stdout io.Writer) (err error) {
 	if o.comity != "" {
 		w.relayer, err = startShipped(ctx, &o, nations, urls)
 	} else {
-		w.relayer, err = startChild(ctx, config{Role: roleRelayer, Name: "relayer", Seed: s.Seed, Created: s.Created, Ledgers: s.Ledgers, URLs: urls, Profile: o.profile})
+		w.relayer, err = startChild(ctx, config{Role: roleRelayer, Name: "relayer", Seed: s.Seed, Created: s.Created, Ledgers: s.Ledgers, URLs: urls, Profile: o.profile, Pace: o.pace})
 	}
 	if err != nil {
 		return err

@@ -35,12 +35,9 @@ type relaying struct {
 	before relayed
 }
 
-// relayPace is that of comity bridge relay.
-const relayPace = 20 * time.Millisecond
-
 func newRelayer(c *config, nations []*nation) (*relaying, error) {
 	r := &relaying{done: relayed{Refused: map[string]int{}}}
-	cfg := relayer.Config{Fresh: true, Pace: relayPace, Did: func(relayer.Did) {}, Failed: func(what string, on *relayer.Member, err error) {
+	cfg := relayer.Config{Fresh: true, Pace: c.Pace, Did: func(relayer.Did) {}, Failed: func(what string, on *relayer.Member, err error) {
 		if err != nil {
 			logger().Warn("the relayer met a problem", "doing", what, "on", on.Name, "error", err)
 		}
