@@ -16,6 +16,7 @@ import (
 	"filippo.io/age/armor"
 
 	"github.com/comity-ledger/comity/settlement/entry"
+	"github.com/comity-ledger/comity/zk"
 )
 
 // pair is two nations with open corridors, a provider and a relayer.
@@ -31,14 +32,17 @@ const testRates = `from,to,numerator,denominator,spread_bp,minimum,maximum,hold_
 aurelia/AUR,borealis/BOR,2,1,50,0.010,100000.000,45,20
 `
 
-func newPair(t testing.TB) *pair {
+func newPair(t testing.TB) *pair { return newPairOf(t, 1_000_000, 10_000_000) }
+
+// newPairOf is newPair with other money for the payer and the provider.
+func newPairOf(t testing.TB, payer, desk zk.Amount) *pair {
 	w := newWorld(t)
 	p := &pair{world: w, a: w.found("aurelia", "AUR", 2), b: w.found("borealis", "BOR", 3)}
 	p.a.corridor(p.b)
 	p.b.corridor(p.a)
-	p.payer = p.a.wallet("payer", 1_000_000)
+	p.payer = p.a.wallet("payer", payer)
 	p.a.wallet("desk-a")
-	p.b.wallet("desk-b", 10_000_000)
+	p.b.wallet("desk-b", desk)
 	p.payee = p.b.wallet("payee")
 	w.write("rates.csv", testRates)
 	return p

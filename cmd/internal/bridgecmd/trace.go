@@ -19,8 +19,14 @@ import (
 )
 
 // A payment between ledgers is one trace from the payer's command over the providers to the ledgers, because the trace's id travels with the
-// calls. A relayer keeps nothing and is called by nobody: its spans are found by the attribute hold.id, which the ledgers' spans of the same
-// hold have as well.
+// calls. A relayer keeps nothing and is called by nobody, so each hold has a trace of its own, whose ids follow from the hold's
+// (entry.HoldID.Trace): the relayer's resolutions are spans of it, and the steps of the payer, the provider's work, the relayer's
+// calls and the ledgers' entries about the hold are linked to it.
+//
+//	payer   ── bridge.accept ── Accept ── bridge.hold ── Submit ── ledger.entry (B) ┄┄┐
+//	        ├─ bridge.place  ── Submit ── ledger.entry (A) ┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┤
+//	        └─ bridge.await  ── ... receipts                                          ├┄ trace of the hold ── relay.resolve
+//	relayer ── relay.submit  ── SubmitBatch ── ledger.entry (resolve) ┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┘
 const scope = "github.com/comity-ledger/comity/cmd/internal/bridgecmd"
 
 // span does something under a span. An error is told by its name alone.
@@ -49,12 +55,22 @@ func codeOf(err error) string {
 func (x *payer) traced(ctx context.Context, todo bridge.Todo, c bridge.Clock) error {
 	return span(ctx, "bridge."+string(todo.Step), func(ctx context.Context) error {
 		err := x.step(ctx, todo, c)
+		s := trace.SpanFromContext(ctx)
 		if x.pay.Cover != nil {
-			hold := attribute.String("hold.id", x.pay.Cover.Hold.String())
-			trace.SpanFromContext(ctx).SetAttributes(hold)
+			s.SetAttributes(attribute.String("hold.id", x.pay.Cover.Hold.String()))
+			s.AddLink(trace.Link{SpanContext: traceOf(x.pay.Cover.Hold)})
+		}
+		if x.pay.Hold != (entry.HoldID{}) {
+			s.AddLink(trace.Link{SpanContext: traceOf(x.pay.Hold)})
 		}
 		return err
 	})
+}
+
+// traceOf is the trace of a hold. Whether it is kept follows from its ids, as for every trace that began elsewhere.
+func traceOf(hold entry.HoldID) trace.SpanContext {
+	t, s := hold.Trace()
+	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: t, SpanID: s, TraceFlags: trace.FlagsSampled, Remote: true})
 }
 
 // callers remembers in which trace the work of a deal was asked for: it goes on when the call has ended.
@@ -74,17 +90,20 @@ func (c *callers) work(ctx context.Context, deal *bridge.Deal, do func(context.C
 	return span(ctx, "bridge.hold", do, attribute.String("quote.id", deal.ID.String()))
 }
 
-// Submit implements relayer.Ledger, with a span for each resolution that has the id of its hold.
+// Submit implements relayer.Ledger. The call is a trace of the relayer's own, linked to the holds that it is about; each resolution is a span in the
+// trace of its hold, linked back.
 func (l relayed) Submit(ctx context.Context, entries []entry.Entry) ([]relayer.Result, error) {
 	tracer := otel.Tracer(scope)
-	items, resolutions := make([]client.BatchItem, len(entries)), 0
+	items := make([]client.BatchItem, len(entries))
+	var holds []trace.Link
 	for i, e := range entries {
 		items[i].Entry = entry.Encode(e)
-		if _, ok := e.(*entry.Resolve); ok {
-			resolutions++
+		if r, ok := e.(*entry.Resolve); ok {
+			holds = append(holds, trace.Link{SpanContext: traceOf(r.Hold)})
 		}
 	}
-	ctx, batch := tracer.Start(ctx, "relay.submit", trace.WithNewRoot(), trace.WithAttributes(attribute.String("on", l.name), attribute.Int("relay.resolutions", resolutions)))
+	ctx, batch := tracer.Start(ctx, "relay.submit", trace.WithNewRoot(), trace.WithLinks(holds...),
+		trace.WithAttributes(attribute.String("on", l.name), attribute.Int("relay.resolutions", len(holds))))
 	defer batch.End()
 	start := time.Now()
 	results, err := l.SubmitBatch(ctx, items)
@@ -99,7 +118,7 @@ func (l relayed) Submit(ctx context.Context, entries []entry.Entry) ([]relayer.R
 		if !ok {
 			continue
 		}
-		_, s := tracer.Start(ctx, "relay.resolve", trace.WithTimestamp(start),
+		_, s := tracer.Start(trace.ContextWithRemoteSpanContext(ctx, traceOf(e.Hold)), "relay.resolve", trace.WithTimestamp(start), trace.WithLinks(trace.Link{SpanContext: batch.SpanContext()}),
 			trace.WithAttributes(attribute.String("hold.id", e.Hold.String()), attribute.String("outcome", e.Outcome.String())))
 		if got.Err != nil {
 			s.SetStatus(codes.Error, codeOf(got.Err))

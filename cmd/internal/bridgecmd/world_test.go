@@ -22,9 +22,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/comity-ledger/comity/cmd/internal/cli"
+	"github.com/comity-ledger/comity/cmd/internal/escrowcmd"
+	"github.com/comity-ledger/comity/cmd/internal/keyfile"
 	"github.com/comity-ledger/comity/cmd/internal/ledgercmd"
 	"github.com/comity-ledger/comity/cmd/internal/oversightcmd"
 	"github.com/comity-ledger/comity/cmd/internal/telemetry"
+	"github.com/comity-ledger/comity/cmd/internal/tlsfiles"
 	"github.com/comity-ledger/comity/cmd/internal/walletcmd"
 	"github.com/comity-ledger/comity/cmd/internal/witnesscmd"
 	"github.com/comity-ledger/comity/settlement/entry"
@@ -39,13 +42,17 @@ const asComity = "COMITY_TEST_RUN"
 
 func root() *cobra.Command {
 	cmd := &cobra.Command{Use: "comity"}
-	cmd.AddCommand(Command(), ledgercmd.Command("test"), walletcmd.Command(), oversightcmd.Command(), witnesscmd.Command())
+	cmd.AddCommand(Command(), ledgercmd.Command("test"), walletcmd.Command(), escrowcmd.Command(), oversightcmd.Command(), witnesscmd.Command())
+	for _, group := range cmd.Commands() {
+		tlsfiles.Flags(group)
+	}
 	telemetry.Commands(cmd, "test")
 	return cmd
 }
 
 func TestMain(m *testing.M) {
 	if args := os.Getenv(asComity); args != "" {
+		keyfile.WorkFactor, oversightcmd.WorkFactor = 10, 10 // a key file opens in milliseconds
 		os.Args = append(os.Args[:1], strings.Split(args, "\n")...)
 		os.Exit(cli.Main(root()))
 	}

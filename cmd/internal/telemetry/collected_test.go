@@ -216,7 +216,7 @@ func TestALineSaysTheSameToTheCollector(t *testing.T) {
 	}
 	t.Cleanup(uninstall)
 	tel.Log.With("of", shy{1, 2, 3, 4}).Info("said", "error", io.ErrUnexpectedEOF, "array", shy{115, 101, 99, 114}, "pointer", &shy{5, 6}, "took", 3*time.Second, "nothing", nil,
-		"weird", (*weird)(nil), slog.Group("g", "in", shy{}, "n", 7))
+		"weird", (*weird)(nil), "bytes", []byte{'a', 0xff, 'b'}, "text", "a\xffb", slog.Group("g", "in", shy{}, "n", 7))
 	tel.Log.Debug("too quiet")
 	tel.Shutdown(t.Context())
 	a.mu.Lock()
@@ -229,7 +229,8 @@ func TestALineSaysTheSameToTheCollector(t *testing.T) {
 		t.Fatalf("%v", records)
 	}
 	has := attributesOf(records[0].GetAttributes())
-	for key, want := range map[string]string{"of": "(secret)", "error": "unexpected EOF", "array": "(secret)", "pointer": "(secret)", "took": "3s", "nothing": "<nil>", "weird": "!PANIC"} {
+	for key, want := range map[string]string{"of": "(secret)", "error": "unexpected EOF", "array": "(secret)", "pointer": "(secret)", "took": "3s", "nothing": "<nil>", "weird": "!PANIC",
+		"bytes": "a\uFFFDb", "text": "a\uFFFDb"} {
 		if has[key] != want {
 			t.Errorf("%s is %q, want %q", key, has[key], want)
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -42,7 +43,7 @@ func (h both) Handle(ctx context.Context, r slog.Record) error {
 	if err := h.here.Handle(ctx, r); err != nil {
 		return err
 	}
-	same := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
+	same := slog.NewRecord(r.Time, r.Level, valid(r.Message), r.PC)
 	r.Attrs(func(a slog.Attr) bool {
 		same.AddAttrs(asText(a))
 		return true
@@ -76,12 +77,15 @@ func asText(a slog.Attr) slog.Attr {
 		}
 		v = slog.GroupValue(group...)
 	case slog.KindAny:
-		v = slog.StringValue(textOf(v.Any()))
-	case slog.KindDuration, slog.KindTime:
-		v = slog.StringValue(v.String())
+		v = slog.StringValue(valid(textOf(v.Any())))
+	case slog.KindString, slog.KindDuration, slog.KindTime:
+		v = slog.StringValue(valid(v.String()))
 	}
-	return slog.Attr{Key: a.Key, Value: v}
+	return slog.Attr{Key: valid(a.Key), Value: v}
 }
+
+// valid is a text that the protocol can carry: one line with bytes that are no UTF-8 would take its whole batch with it.
+func valid(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
 
 // textOf is slog.TextHandler's form of a value. A value that cannot say itself brings nothing down.
 func textOf(v any) (text string) {
@@ -101,6 +105,14 @@ func textOf(v any) (text string) {
 		return string(b)
 	}
 	return fmt.Sprintf("%+v", v)
+}
+
+// warnings takes the SDK's own errors and warnings, which it logs as levels 0 and -1, and not what it says of every instrument.
+type warnings struct{ slog.Handler }
+
+// Enabled implements slog.Handler.
+func (h warnings) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= -1 && h.Handler.Enabled(ctx, l)
 }
 
 // complaints says on this machine what the SDK could not do, once a minute at most: a collector that is down is one piece of news. It

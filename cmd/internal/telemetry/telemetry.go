@@ -122,7 +122,7 @@ func (o Options) Start(ctx context.Context, c Config) (t *Telemetry, err error) 
 	}
 	// What the SDK has to say goes to the log, and never to a caller: a collector that is down must not disturb a ledger.
 	otel.SetErrorHandler(&complaints{log: t.here})
-	otel.SetLogger(logr.FromSlogHandler(here))
+	otel.SetLogger(logr.FromSlogHandler(warnings{here}))
 	about, err := resource.New(ctx, resource.WithAttributes(
 		attribute.String("service.name", c.Service), attribute.String("service.version", c.Version), attribute.String("ledger", c.Ledger)))
 	if err != nil {
