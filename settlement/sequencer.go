@@ -62,7 +62,7 @@ func (q *Sequencer) Propose(ctx context.Context, candidates []*Candidate, wall u
 // run while Commit(pending) runs: what the store does not say yet of the keys
 // that pending uses, or says already, pending says too. Its results may be
 // given to nobody before pending is committed, not even refusals. If it is not
-// in the end, what follows from it must be dropped, results and all.
+// in the end, what follows from it must be dropped, results and all (L6.7).
 func (q *Sequencer) ProposeAfter(ctx context.Context, pending *Proposal, candidates []*Candidate, wall uint64) (*Proposal, error) {
 	return q.propose(ctx, pending.next, candidates, wall, pending.Block)
 }

@@ -1,8 +1,13 @@
 // Package node runs one ledger: it takes entries in, checks them in batches, sequences them into blocks with a single writer, makes the blocks
 // durable, has them cosigned, and answers readers (DESIGN section 6).
 //
-//	Submit ── decode, admit ──> prove (batches) ──> sequence, commit (one goroutine) ──> answer
-//	                                                      └──> cosign ──> final, receipts ──> keep
+//	Submit ── decode, admit ──> prove (batches) ──> propose ──> commit, publish ──> answer
+//	                                                                 └──> cosign ──> final, receipts ──> keep
+//
+// One goroutine proposes blocks and one commits them, so that the next block is hashed while one is being written: one at most is proposed ahead.
+// What was proposed ahead is told to nobody, refusals included, before the block under it is durable; if that was not written, it is dropped and
+// its entries are proposed again (L6.7). How long entries gather before a batch begins is a rule of the queue and the clock (pace.go): not at all
+// on an idle ledger or under full load, and up to Limits.Gather in between, where small batches would cost several times as much for each entry.
 //
 // Every rule is settlement's: this package decides only when a step runs, and what waits for what. Queues are bounded and answer try_later
 // early. An answer is given only after the block that it rests on is durable. Nobody polls: blocks, final checkpoints and late cosignatures

@@ -48,6 +48,11 @@ type Config struct {
 }
 
 // Limits bound what the node holds and how it batches. A zero field means its default.
+//
+// An entry inside the node holds its bytes, and about 2 KiB and as much again as its bytes for what was read from them. So all entries inside
+// hold at most 2 KiB times Waiting and twice WaitingBytes, by default some 530 MiB, whatever callers do. What the node remembers of entries that
+// it has answered is bounded by number: 65,536 ids, 1,024 anchors, 4,096 callers, 1,024 traces. Whoever waits for a block or a checkpoint costs
+// its own call and nothing here.
 type Limits struct {
 	// Waiting is how many entries may be inside the node and not durable yet; past it, try_later. Default 8192.
 	Waiting int
@@ -60,8 +65,8 @@ type Limits struct {
 	// BlockBytes is how many bytes of entries and segments go into one block, one entry more at most. Default 16 MiB.
 	BlockBytes int
 	// Gather is how long entries may gather at part load before their proofs are checked, counted from the beginning of the batch before.
-	// Nothing waits on an idle ledger, nor where 128 entries do, nor for more than four times as long as the slowest stage took of late.
-	// Default 50 ms.
+	// Nothing waits on an idle ledger, nor where 128 entries do, nor for more than four times as long as the slowest stage took of late. Blocks
+	// of entries that come without a batch of proofs gather half as long. Default 50 ms.
 	Gather time.Duration
 	// NotFinal is how many log entries may be durable without a quorum of witnesses behind them; past it, try_later. Default 1,000,000.
 	NotFinal uint64
