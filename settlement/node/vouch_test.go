@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/comity-ledger/comity/settlement"
 	"github.com/comity-ledger/comity/settlement/entry"
@@ -481,6 +483,15 @@ func TestOfWhatGetsNoAnswerNothingIsKnown(t *testing.T) {
 	}
 }
 
+// recording is the span of a call that is traced.
+type recording struct {
+	noop.Span
+	of trace.SpanContext
+}
+
+func (r recording) IsRecording() bool              { return true }
+func (r recording) SpanContext() trace.SpanContext { return r.of }
+
 // TestATraceGoesOnAtTheLeader: each entry of a call carries its own.
 func TestATraceGoesOnAtTheLeader(t *testing.T) {
 	of := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled})
@@ -490,5 +501,15 @@ func TestATraceGoesOnAtTheLeader(t *testing.T) {
 	}
 	if got := (*journey)(nil).parent(); got != "" {
 		t.Errorf("%q of a call that is not traced", got)
+	}
+	p := newPair(t, nil)
+	tx, other := p.transfer(), p.transfer()
+	traced := trace.ContextWithSpan(t.Context(), recording{of: of})
+	if _, err := p.follower.Submit(traced, tx.Encode(), tx.Segments); err != nil {
+		t.Fatal(err)
+	}
+	accepted(t, p.follower, "", other)
+	if e := p.forwarded(); len(e) != 2 || !strings.HasPrefix(e[0].TraceParent, "00-01000000000000000000000000000000-") || e[1].TraceParent != "" {
+		t.Errorf("forwarded in the traces %q and %q", e[0].TraceParent, e[1].TraceParent)
 	}
 }

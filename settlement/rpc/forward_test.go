@@ -98,7 +98,7 @@ func TestABatchOfAnotherNodeKeepsWhoseEachEntryIs(t *testing.T) {
 	if answers, err := forward(t.Context(), web.URL, entries[:1]); err != nil || answers[0].Err == nil || entry.CodeOf(answers[0].Err) == CodeRoleNotAllowed {
 		t.Errorf("a peer forwards a transfer: %+v, %v", answers, err)
 	}
-	// A node that is put off as a whole is told when to come back; a list that is too long is not an entry's fault.
+	// A list that is too long is not an entry's fault.
 	caller = Caller{Name: "operator/two", Roles: []optionsv1.Role{optionsv1.Role_ROLE_OPERATOR}}
 	long := make([]Sent, 1025)
 	for i := range long {
@@ -107,6 +107,14 @@ func TestABatchOfAnotherNodeKeepsWhoseEachEntryIs(t *testing.T) {
 	if _, err := forward(t.Context(), web.URL, long); err == nil || entry.CodeOf(err) != "" {
 		t.Errorf("a batch that is too long: %v", err)
 	}
+	// A caller's limits are kept where it came in: what a node forwards is not put off by the number of its calls, so that nobody's flood at
+	// one node stands before others' payments at the next. A caller that is put off is told when to come back.
+	for i := range 200 {
+		if _, err := forward(t.Context(), web.URL, entries[:1]); err != nil {
+			t.Fatalf("call %d of a node: %v", i, err)
+		}
+	}
+	caller = Caller{Name: "bank/evil", Roles: []optionsv1.Role{optionsv1.Role_ROLE_BANK}}
 	var put error
 	for range 1000 {
 		if _, put = forward(t.Context(), web.URL, entries[:1]); put != nil {
@@ -114,6 +122,6 @@ func TestABatchOfAnotherNodeKeepsWhoseEachEntryIs(t *testing.T) {
 		}
 	}
 	if entry.CodeOf(put) != entry.TryLater {
-		t.Errorf("past its limit a node is told %v", put)
+		t.Errorf("past its limit a caller is told %v", put)
 	}
 }

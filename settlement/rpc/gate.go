@@ -61,8 +61,12 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ctx := context.WithValue(r.Context(), callerKey{}, caller)
+	account := caller.account()
 	if by := r.Header.Get(forwardedBy); by != "" {
 		ctx = context.WithValue(ctx, forwardedKey{}, by)
+		if caller.Has(nodes) {
+			account = callers.Local // whom it forwards for was held to limits where the entries came in
+		}
 	}
 	rule, isRPC := g.rules[r.URL.Path]
 	if !isRPC {
@@ -71,10 +75,10 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			g.refuse(w, r, entry.Refuse(CodeRoleNotAllowed, "the caller has no role here"))
 			return
 		}
-		ended, err := g.each.Call(caller.account())
+		ended, err := g.each.Call(account)
 		if err == nil {
 			defer ended()
-			err = g.each.Request(caller.account())
+			err = g.each.Request(account)
 		}
 		if err != nil {
 			g.refuse(w, r, err)
@@ -102,21 +106,21 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if bound == 0 || bound > rule.deadline {
 		bound = rule.deadline
 	}
-	ended, err := enter(caller.account())
+	ended, err := enter(account)
 	if err != nil {
 		g.refuse(w, r, err)
 		return
 	}
 	defer ended()
 	promised := min(max(r.ContentLength, 0), rule.bodyBytes)
-	if err := errors.Join(g.each.Request(caller.account()), g.each.Read(caller.account(), promised)); err != nil {
+	if err := errors.Join(g.each.Request(account), g.each.Read(account, promised)); err != nil {
 		g.refuse(w, r, err)
 		return
 	}
 	body, release, err := g.readBody(control, r, rule.bodyBytes)
 	defer release()
 	if err == nil {
-		err = g.each.Read(caller.account(), int64(len(body))-promised)
+		err = g.each.Read(account, int64(len(body))-promised)
 	}
 	if err != nil {
 		g.refuse(w, r, err)
