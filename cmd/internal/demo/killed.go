@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/comity-ledger/comity/cmd/internal/cli"
@@ -57,9 +58,16 @@ func (s *story) relayerKilled() error {
 	var deciding entry.HoldID
 	err = s.step("SIGKILL, once Borealis decided and before Aurelia knew", func() (string, error) {
 		dead := make(chan struct{})
-		kill := func() { // the relayer waits for the answer to what it sent
-			if open, err := s.borealis.client.Holds(s.ctx); err != nil || len(open) > 0 || s.relayer.ended() {
-				return // not decided
+		kill := func() { // the relayer waits for the answer to what it sent, and stands still meanwhile: it follows the logs as well
+			if s.relayer.ended() {
+				return
+			}
+			_ = s.relayer.cmd.Process.Signal(syscall.SIGSTOP)
+			there, err := s.borealis.client.Holds(s.ctx)
+			here, err2 := s.aurelia.client.Holds(s.ctx)
+			if err != nil || err2 != nil || len(there) > 0 || len(here) == 0 { // not decided, or the answer was to an observation
+				_ = s.relayer.cmd.Process.Signal(syscall.SIGCONT)
+				return
 			}
 			s.relayer.kill()
 			s.providers[meridian].kill()
