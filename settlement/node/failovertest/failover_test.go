@@ -36,6 +36,40 @@ func TestTheLedgerSurvivesKilledLeaders(t *testing.T) {
 	}
 }
 
+// TestALeaderBelievesTheNodesOfItsLedger: to this leader every proof is false, so what settles was checked by the other node alone.
+func TestALeaderBelievesTheNodesOfItsLedger(t *testing.T) {
+	t.Setenv(envBlind, "one")
+	r := newRig(t, "one", "two")
+	leader := r.leader()
+	if leader.name != "one" {
+		t.Fatalf("%s leads", leader.name)
+	}
+	settled := map[entry.ID]bool{}
+	for range 20 {
+		good, bad := r.transfer(nil), r.transfer(nil)
+		if _, err := r.submit(r.nodes["two"], good); err != nil {
+			t.Fatalf("checked by the node that follows: %v", err)
+		}
+		settled[good.ID()] = true
+		if _, err := r.submit(leader, bad); entry.CodeOf(err) != entry.ProofInvalid {
+			t.Fatalf("checked by the leader: %v", err)
+		}
+		bad.Legs[0].Proof[40] ^= 1
+		if _, err := r.submit(r.nodes["two"], bad); entry.CodeOf(err) != entry.ProofInvalid {
+			t.Fatalf("a false proof at the node that follows: %v", err)
+		}
+	}
+	at := r.audit(t)
+	for id := range at {
+		if !settled[id] {
+			t.Errorf("the log has %s", id)
+		}
+	}
+	if len(at) != len(settled) {
+		t.Errorf("%d transfers in the log, %d were acknowledged", len(at), len(settled))
+	}
+}
+
 // TestAPausedLeaderCannotCommit: a node that stands still long enough to lose the lease comes back believing in it.
 func TestAPausedLeaderCannotCommit(t *testing.T) {
 	r := newRig(t, "one", "two")

@@ -34,6 +34,7 @@ const (
 	envWitness = "COMITY_TEST_WITNESS"
 	envBase    = "COMITY_TEST_BASE" // when the ledger began, by this machine's clock, in milliseconds
 	envListen  = "COMITY_TEST_LISTEN"
+	envBlind   = "COMITY_TEST_BLIND" // name of a node to which every proof is false
 )
 
 const (
@@ -86,8 +87,12 @@ func member(name string) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	checks := verifier()
+	if os.Getenv(envBlind) == name {
+		checks.Key[1]++
+	}
 	m, err := node.Join(ctx, node.MemberConfig{
-		Node: node.Config{Store: store, Verifier: verifier(), Recheck: verifier(), Signer: signer, Now: clock(base), Log: log,
+		Node: node.Config{Store: store, Verifier: checks, Recheck: verifier(), Signer: signer, Now: clock(base), Log: log,
 			Witnesses: []journal.Endpoint{{Name: l.Genesis.Witnesses.Members[0].Name, URL: os.Getenv(envWitness)}}},
 		Name: name, URL: "http://" + listener.Addr().String(), Lease: lease, Forwarded: rpc.Forwarded,
 		Forward: forwarder(&http.Client{Timeout: 10 * time.Second}, name),
