@@ -15,5 +15,6 @@
 // block.
 //
 // Where several nodes share a store (Member), the one that holds the lease runs these stages. The others follow its blocks, answer what is
-// read and forward what is submitted, and one of them takes over when the lease runs out.
+// read, check the proofs of what is submitted, forward it with a voucher that spares the first node the same (L12.8), and one of them takes over
+// when the lease runs out.
 package node
