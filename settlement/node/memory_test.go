@@ -13,12 +13,12 @@ import (
 func TestWhatAWaitingEntryHoldsIsBoundedByItsBytes(t *testing.T) {
 	r := newRig(t)
 	n := r.start(t, r.disk)
-	heap := func() uint64 {
+	heap := func() int {
 		runtime.GC()
 		runtime.GC()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
+		return int(m.HeapAlloc)
 	}
 	for _, c := range []zk.CircuitID{zk.Transfer, zk.Consolidate, zk.Disburse16, zk.Disburse64} {
 		const entries = 400
@@ -48,7 +48,7 @@ func TestWhatAWaitingEntryHoldsIsBoundedByItsBytes(t *testing.T) {
 		grown := heap() - before // without the bytes themselves, which sent holds
 		runtime.KeepAlive(tasks)
 		runtime.KeepAlive(sent)
-		each, size := int(grown)/entries, bytes/entries
+		each, size := grown/entries, bytes/entries
 		t.Logf("%s: %d bytes, and %d more for what was read from them", c, size, each)
 		if each > 4<<10+2*size {
 			t.Errorf("%s: %d bytes beside an entry of %d", c, each, size)

@@ -143,13 +143,13 @@ func (p *pipe) proposed(before int64) {
 
 func (p *pipe) until(what string, holds func() bool) {
 	p.Helper()
-	for range 5000 {
+	for range 30_000 {
 		if holds() {
 			return
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
-	p.Fatalf("not in ten seconds: %s", what)
+	p.Fatalf("not in a minute: %s", what)
 }
 
 // next is the append that begins now.
@@ -158,7 +158,7 @@ func (p *pipe) next() *appending {
 	select {
 	case a := <-p.gate.appends:
 		return a
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		p.Fatal("no append begins")
 		return nil
 	}
@@ -189,7 +189,7 @@ func (p *pipe) answered(a *told, want any, height uint64) {
 	p.Helper()
 	select {
 	case <-a.done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		p.Fatal("no answer")
 	}
 	switch want := want.(type) {
