@@ -122,7 +122,11 @@ func (c *Chart) SVG() ([]byte, error) {
 			continue
 		}
 		fmt.Fprintf(&b, `<path class="mark" d="M%s %sH%s"/>`+"\n", n(left), n(py(m.At)), n(width-right))
-		text(&b, "", "start", left+6, py(m.At)-5, m.Label)
+		at := py(m.At) - 5
+		if at < top+12 { // above it are the names of the series
+			at = py(m.At) + 14
+		}
+		text(&b, "", "start", left+6, at, m.Label)
 	}
 	for i, s := range c.Series {
 		var d strings.Builder

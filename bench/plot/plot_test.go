@@ -80,7 +80,16 @@ func labels(t *testing.T, svg []byte) (out []label) {
 }
 
 func TestNoTextCoversAnother(t *testing.T) {
-	svg, err := sample().SVG()
+	high := sample() // a mark at the upper end of the axis
+	high.Marks[0].At, high.Y = 5000, Axis{Label: "milliseconds", Log: true}
+	for name, c := range map[string]*Chart{"sample": sample(), "high": high} {
+		t.Run(name, func(t *testing.T) { noCover(t, c) })
+	}
+}
+
+func noCover(t *testing.T, c *Chart) {
+	t.Helper()
+	svg, err := c.SVG()
 	if err != nil {
 		t.Fatal(err)
 	}

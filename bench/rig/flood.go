@@ -14,14 +14,12 @@ import (
 // floodPause is how long a flooding caller waits after a call that was put off as a whole: it does not heed hints.
 const floodPause = 20 * time.Millisecond
 
-// Flood sends items over and over, workers calls of batch entries at a time, until end is called. end says how many entries were sent and by what name how many
-// were refused.
-func (d *Driver) Flood(ctx context.Context, items []dataset.Item, workers, batch int) (end func() (refused map[entry.Code]int, sent int)) {
+// Flood sends items over and over, workers calls of batch entries at a time, until end is called. end says how many entries were told to try later.
+func (d *Driver) Flood(ctx context.Context, items []dataset.Item, workers, batch int) (end func() (later int)) {
 	ctx, stop := context.WithCancel(ctx)
 	var next atomic.Int64
 	var wait sync.WaitGroup
-	var mu sync.Mutex // guards refused and sent
-	refused, sent := map[entry.Code]int{}, 0
+	var putOff atomic.Int64
 	for range workers {
 		wait.Go(func() {
 			for ctx.Err() == nil {
@@ -35,26 +33,21 @@ func (d *Driver) Flood(ctx context.Context, items []dataset.Item, workers, batch
 					continue // the flood ends, or the node does: then its honest callers say so
 				}
 				later := 0
-				mu.Lock()
-				sent += len(answers)
 				for _, a := range answers {
-					if code := entry.Code(a.GetRefused().GetCode()); code != "" {
-						refused[code]++
-						if code == entry.TryLater {
-							later++
-						}
+					if entry.Code(a.GetRefused().GetCode()) == entry.TryLater {
+						later++
 					}
 				}
-				mu.Unlock()
+				putOff.Add(int64(later))
 				if later == batch {
 					time.Sleep(floodPause)
 				}
 			}
 		})
 	}
-	return func() (map[entry.Code]int, int) {
+	return func() int {
 		stop()
 		wait.Wait()
-		return refused, sent
+		return int(putOff.Load())
 	}
 }
