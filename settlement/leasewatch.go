@@ -22,6 +22,7 @@ type LeaseWatch struct {
 
 	serial uint64        // of the lease as this node last wrote it
 	wrote  time.Duration // and when
+	asked  time.Duration // when that change was sent
 	soon   bool          // renew at the next look, whenever it was written
 	rest   time.Duration // no attempt to take it before
 	joined bool          // the first look is over
@@ -92,11 +93,21 @@ func (w *LeaseWatch) MustRenew(now time.Duration) bool { return w.soon || now-w.
 // it and from no later one: a lease that somebody else wrote is lost.
 func (w *LeaseWatch) Serial() uint64 { return w.serial }
 
-// Wrote takes in a ChangeLease of this node that succeeded from a serial.
-func (w *LeaseWatch) Wrote(serial uint64, lease Lease, now, late time.Duration) (passed bool) {
+// Wrote takes in a ChangeLease of this node that was sent at a time, from a
+// serial, and succeeded.
+func (w *LeaseWatch) Wrote(serial uint64, lease Lease, sent, now, late time.Duration) (passed bool) {
 	lease.Serial = serial + 1
-	w.serial, w.wrote, w.soon = lease.Serial, now, false
+	w.serial, w.asked, w.wrote, w.soon = lease.Serial, sent, now, false
 	return w.Saw(lease, now, late)
+}
+
+// Sure tells whether no other node can lead yet: the newest change that did was
+// sent less than three quarters of the length ago, which leaves a quarter for
+// clocks that go at different speeds. Nothing durable rests on it. A node that is
+// not sure judges by a state that the ledger may have left behind, so it answers
+// no refusal that no block of its own stands for (L12.8).
+func (w *LeaseWatch) Sure(now time.Duration) bool {
+	return w.known && w.seen.Holder == w.me && now-w.asked < w.length*3/4
 }
 
 // Unanswered takes in that a renewal, or the look after it, was not answered:

@@ -51,12 +51,12 @@ func TestFollowerTakesTheLease(t *testing.T) {
 func TestLeaderRenewsFromWhatItWrote(t *testing.T) {
 	w := settlement.NewLeaseWatch("a", "1", leaseLength)
 	w.Saw(held(4, ""), 0, 0)
-	w.Wrote(4, held(0, w.Me()), 0, 0)
+	w.Wrote(4, held(0, w.Me()), 0, 0, 0)
 	w.Lead()
 	if !w.MustRenew(0) || w.Serial() != 5 {
 		t.Fatalf("a new leader renews at once: %v, from %d", w.MustRenew(0), w.Serial())
 	}
-	w.Wrote(5, held(0, w.Me()), 0, 0)
+	w.Wrote(5, held(0, w.Me()), 0, 0, 0)
 	if w.MustRenew(leaseLength/4-1) || !w.MustRenew(leaseLength/4) {
 		t.Error("it renews four times per length")
 	}
@@ -73,6 +73,23 @@ func TestLeaderRenewsFromWhatItWrote(t *testing.T) {
 	}
 	if !w.Reread(held(8, "b/1"), leaseLength, 0) || w.Serial() != 7 {
 		t.Errorf("the lease is another's: serial %d", w.Serial())
+	}
+}
+
+// TestLeaderIsSureForAWhile holds L12.8: from when the change was sent, not from
+// when its answer came.
+func TestLeaderIsSureForAWhile(t *testing.T) {
+	w := settlement.NewLeaseWatch("a", "1", leaseLength)
+	w.Saw(held(4, ""), 0, 0)
+	if w.Sure(0) {
+		t.Error("sure of a lease that it does not hold")
+	}
+	w.Wrote(4, held(0, w.Me()), time.Second, 2*time.Second, 0)
+	if end := time.Second + leaseLength*3/4; !w.Sure(end-1) || w.Sure(end) {
+		t.Error("it is sure for three quarters of the length")
+	}
+	if w.Saw(held(6, "b/1"), 2*time.Second, 0); w.Sure(2 * time.Second) {
+		t.Error("sure of a lease in other hands")
 	}
 }
 

@@ -35,13 +35,17 @@ type memDisk struct {
 	size       uint64
 	snapshot   []byte
 	snapHeight uint64
+	lease      settlement.Lease
 
 	generation int // handles of an older one are dead
 	// Planted bugs of a store.
 	lazySync  bool // acknowledges before anything is durable
 	noFencing bool // ignores epoch and head
 	tornTail  bool // does not look at commit records
-	synced    int  // blocks that a crash leaves, with lazySync
+	// Of a store that several nodes share.
+	ignoreEpoch bool // compares heads without their epoch
+	ignoreHead  bool // compares the epoch alone
+	synced      int  // blocks that a crash leaves, with lazySync
 }
 
 // Create implements settlement.Opener.
@@ -142,7 +146,10 @@ func (s *memStore) Append(ctx context.Context, expected settlement.Head, block *
 	if err != nil {
 		return settlement.Unknown, err
 	}
-	if s.d.noFencing {
+	if s.d.ignoreEpoch {
+		expected.Epoch = head.Epoch
+	}
+	if s.d.noFencing || s.d.ignoreHead && expected.Epoch == head.Epoch {
 		if block.Height < uint64(len(s.d.blocks)) { // overwrites what is there
 			s.d.cut(int(block.Height))
 		}
@@ -293,6 +300,19 @@ func (s *memStore) Snapshot(context.Context) (uint64, []byte, error) {
 		return 0, nil, settlement.ErrNotFound
 	}
 	return s.d.snapHeight, s.d.snapshot, nil
+}
+
+// Lease implements settlement.Leaser.
+func (s *memStore) Lease(context.Context) (settlement.Lease, error) { return s.d.lease, s.alive() }
+
+// ChangeLease implements settlement.Leaser.
+func (s *memStore) ChangeLease(_ context.Context, serial uint64, to settlement.Lease) (bool, error) {
+	if err := s.alive(); err != nil || s.d.lease.Serial != serial {
+		return false, err
+	}
+	to.Serial = serial + 1
+	s.d.lease = to
+	return true, nil
 }
 
 func (s *memStore) Close() error {

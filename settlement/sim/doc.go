@@ -9,6 +9,15 @@
 // replaced, by an oracle that makes a keyed stamp for a statement that the
 // model holds true, and for no other.
 //
+// In half of the worlds two to four nodes run the ledger over one store, under a
+// lease, each on a clock of its own that is too fast or too slow. They decide by
+// settlement.LeaseWatch, as node.Member does. A node stands still, for longer
+// than its lease, or dies, before or after any call of the store; requests and
+// answers are lost, or arrive after they were given up; nodes are cut off from
+// the store, from clients, from witnesses and from each other; a follower reads
+// blocks that were spoilt on the way. Clients send to any node, and again to
+// another.
+//
 // The model shares no code with the rules. It reads the log as an auditor
 // would and keeps its own plain tables, its own trees and its own idea of who
 // may do what. Whatever it cannot explain is a failure of the seed:
@@ -22,4 +31,10 @@
 //	no unsigned authority         m of n signatures, sequence without gaps
 //	replay                        gives the same state, bit for bit
 //	every payment ends            settled, once the faults stop
+//	one writer                    blocks by the newest epoch, of one node each; epochs only grow
+//	one root per size             whoever signs, cosigns or shows it
+//	no state of its own           every node stands at a block of the store
+//	answers that can be read      at the node that gave them, at once
+//	one is sure                   of the lease, however clocks go
+//	somebody leads                once the faults stop
 package sim

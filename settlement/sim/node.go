@@ -14,6 +14,7 @@ import (
 // node is one process that runs the ledger: memory that a crash wipes.
 type node struct {
 	w       *world
+	a       *alone
 	raw     settlement.Store // what the disk gave
 	store   *faulty
 	seq     *settlement.Sequencer
@@ -31,25 +32,26 @@ var ctx = context.Background()
 
 // start opens the store, rebuilds the state from it and takes the ledger over,
 // as a node does after every crash.
-func (w *world) start() error {
+func (a *alone) start() error {
+	w := a.w
 	raw, err := w.disk.Open(ctx, w.ledger.Hash)
 	if err != nil {
 		return fmt.Errorf("open the store: %w", err)
 	}
-	n := &node{w: w, raw: raw, refused: make(map[entry.ID]settlement.Result)}
+	n := &node{w: w, a: a, raw: raw, refused: make(map[entry.ID]settlement.Result)}
 	n.store = &faulty{Store: raw, fired: func(f Fault) { w.report.Faults[f]++ }}
 	n.store.rival = func() { w.rival(n) }
 	if d, ok := w.disk.(*memDisk); ok {
 		n.store.tear = func(b *settlement.Block) { d.tear(b, w.rand.IntN(len(b.Entries)+1)) }
 	}
-	w.node = n
+	a.node = n
 	if err := w.observe(); err != nil {
 		return err
 	}
 	if err := n.takeOver(); err != nil {
 		return err
 	}
-	return w.follow()
+	return a.follow()
 }
 
 func (n *node) takeOver() error {
@@ -160,7 +162,7 @@ func (n *node) step(force bool) (alive bool) {
 		if n.w.bug.unknownIsSuccess {
 			n.w.fail(n.w.observe())
 		} else {
-			n.w.fail(n.w.follow())
+			n.w.fail(n.a.follow())
 		}
 		if !n.w.bug.answerBeforeWrite {
 			n.answer(batch, results)
@@ -200,7 +202,7 @@ func (n *node) pipeline(batch []admitted, candidates []*settlement.Candidate) (a
 			part = batch[cut:]
 		}
 		n.waiting = n.waiting[len(part):]
-		n.w.fail(n.w.follow())
+		n.w.fail(n.a.follow())
 		n.answer(part, p.Results)
 	}
 	return true

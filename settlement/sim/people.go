@@ -41,7 +41,7 @@ func (w *world) settleNow(in *intent) {
 		in.nextTick = w.tick
 		w.clients(true)
 		w.deliver(true)
-		w.node.step(false)
+		w.host.founding()
 	}
 	if in.state == open {
 		w.fail(wrong("the founding is stuck at %s: %s", in.what, in.last))

@@ -12,7 +12,11 @@ func TestPlantedBugsAreCaught(t *testing.T) {
 		t.Run(bug.Name, func(t *testing.T) {
 			t.Parallel()
 			for seed := uint64(1); seed <= most; seed++ {
-				_, err := Run(Options{Seed: seed, Bug: bug})
+				nodes := 1
+				if bug.several {
+					nodes = 2 + int(seed%3)
+				}
+				_, err := Run(Options{Seed: seed, Nodes: nodes, Bug: bug})
 				if err == nil {
 					continue
 				}

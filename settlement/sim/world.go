@@ -22,6 +22,9 @@ type Options struct {
 	Payments int
 	// Disk makes the medium; nil stands for the model store.
 	Disk func() Disk
+	// Nodes is how many nodes run the ledger, over one model store, under a
+	// lease; 0 and 1 stand for one node, without a lease.
+	Nodes int
 	// Bug is built in; the zero Bug is none.
 	Bug Bug
 }
@@ -36,6 +39,8 @@ type Report struct {
 	Answers  map[string]int // by status or refusal code
 	Faults   [numFaults]int // of the store
 	Other    map[string]int // of the network, the clock and people
+	Nodes    int            // that ran the ledger
+	Lease    map[string]int // what several nodes did
 	Final    [32]byte       // SHA-256 of the ledger's last state
 }
 
@@ -58,6 +63,9 @@ type message struct {
 	due      int
 	from     *intent            // who waits for the answer; nil for an attacker
 	allow    func(string) error // judges the answer, if not nil
+	// via passes the answer back to the node that forwarded the message, with the
+	// height at which it was judged; nil from a client.
+	via func(r settlement.Result, judged uint64)
 }
 
 type world struct {
@@ -65,7 +73,7 @@ type world struct {
 	ledger *ledgertest.Ledger
 	bug    Bug
 	disk   Disk
-	node   *node
+	host   host
 	model  *model
 	oracle *oracle
 	audit  *replay.Replayer // nil with a bug in the rules
@@ -86,6 +94,29 @@ type world struct {
 	failure   error
 }
 
+// host is what runs the ledger of a world: one node, or several.
+type host interface {
+	// start brings it up, on a store that holds block 0.
+	start() error
+	// receive takes a client's message in.
+	receive(m *message)
+	// founding is one step while the world is being set up, without faults.
+	founding()
+	// arm chooses faults, advance lets it work, rest ends all faults.
+	arm()
+	advance(calm bool)
+	rest()
+	// store is what the model reads the log by; wallAt is the clock of the node
+	// that made a block, in milliseconds.
+	store() settlement.Store
+	wallAt(height uint64) uint64
+	// finish ends it and returns the state of its newest block.
+	finish() (*settlement.State, error)
+	// known tells whether a refusal that was judged when the log stood at a
+	// height is false, given where the log holds the entry.
+	falsely(r settlement.Result, judged, height uint64) bool
+}
+
 // Run runs one seed to its end. The error says what was violated, or what the
 // simulation itself could not do.
 func Run(o Options) (*Report, error) {
@@ -96,11 +127,17 @@ func Run(o Options) (*Report, error) {
 		rand: ledgertest.NewRand(o.Seed, "world"), ledger: ledgertest.NewLedger(o.Seed), bug: o.Bug, wall: ledgertest.Start,
 		owner: make(map[entry.ID]*intent), accepted: make(map[entry.ID]bool), promised: make(map[entry.ID]uint64),
 	}
-	w.report = Report{Seed: o.Seed, Answers: make(map[string]int), Other: make(map[string]int)}
+	w.report = Report{Seed: o.Seed, Nodes: max(1, o.Nodes), Answers: make(map[string]int), Other: make(map[string]int), Lease: make(map[string]int)}
 	if o.Disk != nil {
 		w.disk = o.Disk()
 	} else {
-		w.disk = &memDisk{lazySync: o.Bug.lazySync, noFencing: o.Bug.noFencing, tornTail: o.Bug.tornTail}
+		w.disk = &memDisk{lazySync: o.Bug.lazySync, noFencing: o.Bug.noFencing, tornTail: o.Bug.tornTail,
+			ignoreEpoch: o.Bug.epochIgnored, ignoreHead: o.Bug.noCatchUp}
+	}
+	if o.Nodes > 1 {
+		w.host = newCluster(w, o.Nodes)
+	} else {
+		w.host = &alone{w: w}
 	}
 	w.model = newModel(w.ledger.Genesis)
 	w.oracle = &oracle{model: w.model, rand: ledgertest.NewRand(o.Seed, "oracle")}
@@ -124,11 +161,11 @@ func Run(o Options) (*Report, error) {
 			return &w.report, err
 		}
 	}
-	if err := w.start(); err != nil {
+	if err := w.host.start(); err != nil {
 		return &w.report, err
 	}
 	w.play(o.Payments)
-	if err := w.node.raw.Close(); err != nil && w.failure == nil {
+	if err := w.host.store().Close(); err != nil && w.failure == nil {
 		w.failure = fmt.Errorf("close the store: %w", err)
 	}
 	return &w.report, w.failure
@@ -155,7 +192,7 @@ func (w *world) play(payments int) {
 			w.moveClock()
 			w.people()
 			w.attack()
-			w.armFault()
+			w.host.arm()
 		} else {
 			w.wall += 1000
 			w.calmDown()
@@ -165,10 +202,7 @@ func (w *world) play(payments int) {
 		if !calm && w.rand.Chance(0.25) {
 			w.wall += uint64(w.rand.IntN(3000)) // time passes between admission and sequencing
 		}
-		if !calm && len(w.node.waiting) > 0 && w.rand.Chance(0.15) {
-			continue // candidates wait, and the world goes on
-		}
-		w.advance()
+		w.host.advance(calm)
 	}
 	if w.failure == nil && !w.settledAll() {
 		w.fail(wrong("payments are still open after %d ticks: %s", w.tick, w.openIntents()))
@@ -176,49 +210,12 @@ func (w *world) play(payments int) {
 	w.finish()
 }
 
-// advance is one step of the node, and its restart when it dies.
-func (w *world) advance() {
-	n := w.node
-	n.store.armed = n.store.armed.clone()
-	head := n.seq.State()
-	force := head.MayExpire(w.wall, 0) && w.rand.Chance(0.3)
-	if !n.step(force) {
-		w.crash()
-	} else if w.rand.Chance(0.1) && w.failure == nil {
-		s := n.seq.State()
-		w.fail(n.raw.SaveSnapshot(ctx, s.Height(), s.Marshal()))
-	}
-	if w.failure == nil && w.rand.Chance(0.02) {
-		w.report.Other["kill between steps"]++
-		w.crash()
-	}
-}
-
-// crash loses the node's memory, and what the disk had not made durable.
-func (w *world) crash() {
-	w.report.Restarts++
-	w.disk.Crash()
-	_ = w.node.raw.Close() // a dead handle; what it says no longer matters
-	w.fail(w.start())
-}
-
-// follow observes the log and compares the node's state with the auditor's.
-func (w *world) follow() error {
-	if err := w.observe(); err != nil {
-		return err
-	}
-	if w.audit != nil && !bytes.Equal(w.audit.State().Marshal(), w.node.seq.State().Marshal()) {
-		return wrong("replay up to block %d gives another state than the node has", w.model.height)
-	}
-	return nil
-}
-
 // observe shows the model and the auditor every block that has become durable,
 // and checks that none that they saw is gone.
 func (w *world) observe() error {
 	var blocks []*settlement.Block
 	from := uint64(len(w.model.anchors))
-	for b, err := range w.node.raw.Blocks(ctx, 0) {
+	for b, err := range w.host.store().Blocks(ctx, 0) {
 		if err != nil {
 			return err
 		}
@@ -231,7 +228,7 @@ func (w *world) observe() error {
 		return wrong("block %d is gone", from-1)
 	}
 	for _, b := range blocks[from:] {
-		if err := w.model.follow(b, w.wall); err != nil {
+		if err := w.model.follow(b, w.host.wallAt(b.Height)); err != nil {
 			return err
 		}
 		w.report.Blocks++
@@ -292,7 +289,11 @@ func (w *world) settle(b *settlement.Block) error {
 }
 
 // answer is what the node says to a client. It must be true at once.
-func (w *world) answer(m *message, r settlement.Result) {
+func (w *world) answer(m *message, r settlement.Result) { w.answerJudged(m, r, w.model.height) }
+
+// answerJudged is answer for what was judged when the log stood at a height,
+// and is heard later.
+func (w *world) answerJudged(m *message, r settlement.Result, judged uint64) {
 	word := r.Status.String()
 	if r.Status == settlement.Refused {
 		word = string(entry.CodeOf(r.Refusal))
@@ -304,7 +305,7 @@ func (w *world) answer(m *message, r settlement.Result) {
 		if r.Status != settlement.Refused {
 			w.promised[r.ID] = r.EntryIndex
 		}
-	case r.Status == settlement.Refused && there:
+	case r.Status == settlement.Refused && there && w.host.falsely(r, judged, first.height):
 		w.fail(wrong("%s was refused (%s) and stands in the log at %d", r.ID, word, first.index))
 	case r.Status != settlement.Refused && (!there || first.index != r.EntryIndex || first.height != r.Height):
 		w.fail(wrong("%s was answered %q at entry %d, the log has it at %d (%v)", r.ID, word, r.EntryIndex, first.index, there))
@@ -347,12 +348,17 @@ func (w *world) finish() {
 			w.fail(wrong("%s was acknowledged and is not in the log", id))
 		}
 	}
-	last := w.node.seq.State().Marshal()
+	state, err := w.host.finish()
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	last := state.Marshal()
 	w.report.Final = sha256.Sum256(last)
 	if w.report.Seed%4 != 0 {
 		return // the auditor has replayed every block already
 	}
-	state, err := replay.All(ctx, w.node.raw.Blocks(ctx, 0), replay.Config{Verifier: &w.oracle.verifier, Genesis: w.ledger.Hash}, nil)
+	state, err = replay.All(ctx, w.host.store().Blocks(ctx, 0), replay.Config{Verifier: &w.oracle.verifier, Genesis: w.ledger.Hash}, nil)
 	if err != nil {
 		w.fail(wrong("replay from nothing: %v", err))
 	} else if !bytes.Equal(state.Marshal(), last) {
@@ -379,7 +385,7 @@ func (w *world) deliver(calm bool) {
 		if w.failure != nil {
 			return
 		}
-		w.node.receive(m)
+		w.host.receive(m)
 	}
 }
 
@@ -426,26 +432,9 @@ func (w *world) moveClock() {
 	}
 }
 
-// armFault chooses what the store does wrong at the next step.
-func (w *world) armFault() {
-	w.node.store.armed = nil
-	if w.tick > 4 && w.rand.Chance(0.3) {
-		f := Fault(w.rand.IntN(int(numFaults)))
-		w.node.store.armed = &f
-	}
-}
-
-func (f *Fault) clone() *Fault {
-	if f == nil {
-		return nil
-	}
-	c := *f
-	return &c
-}
-
 // calmDown ends the faults: nothing is armed and nobody is frozen for ever.
 func (w *world) calmDown() {
-	w.node.store.armed = nil
+	w.host.rest()
 	for _, in := range w.intents {
 		in.calm = true
 	}
