@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 // tiny is so small that its figures mean nothing.
 var tiny = scaleOf{
 	spec:  dataset.Spec{SimulatedTransfers: 300, SimulatedDisburses: 24},
-	stage: time.Millisecond, rounds: 1, transfers: 120, disburses: 24, step: 50 * time.Millisecond, flood: 40,
+	stage: time.Millisecond, rounds: 1, transfers: 120, disburses: 24, step: 50 * time.Millisecond, shares: []float64{0.8, 2}, flood: 40, flooders: 1,
 	nullifiers: []int{1000, 4000}, old: 10, round: 100,
 }
 

@@ -14,7 +14,7 @@ import (
 // dataItem is what a driver sends.
 type dataItem = dataset.Item
 
-// flood measures what one caller settles alone, while another keeps 512 submissions in flight of which nine in ten have false proofs, when that
+// flood measures what one caller settles alone, while another keeps 512 submissions in flight, of which nine in ten have false proofs, when that
 // begins and when it has gone on for a while, and alone again, on one ledger with everything on.
 func (b *bench) flood(ctx context.Context) (err error) {
 	p := b.report.section("A flood of invalid proofs", "What is left of an honest caller's throughput while another caller floods the node, nine in ten of its proofs false?")
@@ -52,7 +52,7 @@ func (b *bench) flood(ctx context.Context) (err error) {
 	for i, name := range names {
 		switch i {
 		case 1:
-			end = other.Flood(ctx, evil, 16, 32)
+			end = other.Flood(ctx, evil, b.flooders, 32)
 		case 2:
 			time.Sleep(b.step / 2) // by then its first large batch is behind it
 		case 3:
@@ -87,9 +87,9 @@ func (b *bench) flood(ctx context.Context) (err error) {
 	}
 	before := (rates[0] + rates[3]) / 2
 	left := min(rates[1], rates[2])
-	p.say("The flood keeps 512 submissions in flight and waits 20 ms when all of a call are put off, whatever it is told. It has a certificate of its own, and what its proofs cost is charged to it: of its "+
+	p.say("The flood keeps %s submissions in flight and waits 20 ms when all of a call are put off, whatever it is told. It has a certificate of its own, and what its proofs cost is charged to it: of its "+
 		"entries %s were refused as proof_invalid, %s more were told to try later; %s proofs of either caller were valid. What it had inside the node was judged %v after the last honest transfer.",
-		figure(invalid), count(later), figure(valid), drained.Round(100*time.Millisecond))
+		count(32*b.flooders), figure(invalid), count(later), figure(valid), drained.Round(100*time.Millisecond))
 	b.report.goal("a flood of invalid proofs leaves at least half of honest throughput", ratio(left/before)+" ("+figure(left)+" of "+figure(before)+"/s)", left >= before/2)
 	return nil
 }

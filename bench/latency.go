@@ -11,7 +11,7 @@ import (
 	"github.com/comity-ledger/comity/bench/rig"
 )
 
-// shares of the peak that are offered.
+// shares of the peak that are offered; the plot leaves out what lies far past it.
 var shares = []float64{0.10, 0.25, 0.50, 0.65, 0.80, 0.90, 0.95, 1.10, 2.00}
 
 // finalWithin is how long a payment may take to become final at 80 % of the peak, 99 times in 100.
@@ -34,7 +34,7 @@ func (b *bench) latency(ctx context.Context) error {
 	t := p.table("Everything on, "+b.step.String()+" of each", "offered", "", "durable/s", "durable p50", "p95", "p99", "final p50", "p95", "**final p99**", "node's processor time each", "proofs in a batch", "told to try later", "memory")
 	var finals, durables, halves []plot.Point
 	var past []string
-	for _, share := range shares {
+	for _, share := range b.scaleOf.shares {
 		rate := share * top
 		items := b.transfers[:min(len(b.transfers), max(20, int(rate*b.step.Seconds())))]
 		m, told, err := b.offer(ctx, items, rate)

@@ -144,7 +144,9 @@ type scaleOf struct {
 	transfers  int           // in a round of the whole at its peak
 	disburses  int
 	step       time.Duration // of latency against throughput
+	shares     []float64     // of the peak, that are offered
 	flood      int           // honest transfers in each part
+	flooders   int           // calls of 32 that the flood keeps under way
 	nullifiers []int         // sizes of a ledger
 	inPostgres []int
 	old        int // spent notes that are spent again in each round on a ledger of a size
@@ -153,13 +155,13 @@ type scaleOf struct {
 
 var full = scaleOf{
 	spec:  dataset.Spec{HonestTransfers: 100, HonestDisburses: 10, SimulatedTransfers: 64000, SimulatedDisburses: 15000},
-	stage: 3 * time.Second, rounds: 5, transfers: 20000, disburses: 15000, step: 10 * time.Second, flood: 12800,
+	stage: 3 * time.Second, rounds: 5, transfers: 20000, disburses: 15000, step: 10 * time.Second, shares: shares, flood: 12800, flooders: 16,
 	nullifiers: []int{1_000_000, 10_000_000, 50_000_000}, inPostgres: []int{1_000_000, 10_000_000}, old: 1000, round: 20000,
 }
 
 var quick = scaleOf{
 	spec:  dataset.Spec{HonestTransfers: 2, HonestDisburses: 1, SimulatedTransfers: 2400, SimulatedDisburses: 400},
-	stage: 300 * time.Millisecond, rounds: 1, transfers: 1500, disburses: 400, step: 400 * time.Millisecond, flood: 400,
+	stage: 300 * time.Millisecond, rounds: 1, transfers: 1500, disburses: 400, step: 400 * time.Millisecond, shares: shares, flood: 400, flooders: 16,
 	nullifiers: []int{20_000, 100_000}, inPostgres: []int{10_000}, old: 40, round: 700,
 }
 

@@ -142,7 +142,7 @@ func perPayment(m *measured) float64 { return m.each().Seconds() }
 // tellSizes compares every size with the smallest, round by round.
 func (b *bench) tellSizes(p *part, kind string, all []*grown, rounds int) {
 	t := p.table(fmt.Sprintf("%s: %s transfers and %s double spends in a round, %d rounds, medians", kind, count(b.round), count(b.old), rounds), "nullifiers", "durable/s", "to the smallest", "node's processor time each", "to the smallest",
-		"looking up, each", "storing a block", "seeded in", "on disk, each", "node starts in", "store tidied up after", "memory after the start", "at most under load")
+		"looking up, waits of all callers, each", "storing a block", "seeded in", "on disk, each", "node starts in", "store tidied up after", "memory after the start", "at most under load")
 	var worstRate, worstTime float64 = 1, 1
 	for _, g := range all {
 		var rates, times []float64
