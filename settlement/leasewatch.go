@@ -105,7 +105,7 @@ func (w *LeaseWatch) Wrote(serial uint64, lease Lease, sent, now, late time.Dura
 // sent less than three quarters of the length ago, which leaves a quarter for
 // clocks that go at different speeds. Nothing durable rests on it. A node that is
 // not sure judges by a state that the ledger may have left behind, so it answers
-// no refusal that no block of its own stands for (L12.8).
+// no refusal that no block of its own stands for (L12.9).
 func (w *LeaseWatch) Sure(now time.Duration) bool {
 	return w.known && w.seen.Holder == w.me && now-w.asked < w.length*3/4
 }

@@ -76,7 +76,7 @@ func TestLeaderRenewsFromWhatItWrote(t *testing.T) {
 	}
 }
 
-// TestLeaderIsSureForAWhile holds L12.8: from when the change was sent, not from
+// TestLeaderIsSureForAWhile holds L12.9: from when the change was sent, not from
 // when its answer came.
 func TestLeaderIsSureForAWhile(t *testing.T) {
 	w := settlement.NewLeaseWatch("a", "1", leaseLength)

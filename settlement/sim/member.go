@@ -440,7 +440,7 @@ func (m *member) receive(from *message) {
 }
 
 // refuse answers what no block of the node's own stands for: only while it is
-// sure that it leads (L12.8).
+// sure that it leads (L12.9).
 func (m *member) refuse(to *message, r settlement.Result, judged uint64) {
 	if r.Status == settlement.Refused && !m.watch.Sure(m.clock()) && !m.c.w.bug.refuseUnsure {
 		m.c.w.report.Lease["refusal withheld"]++
