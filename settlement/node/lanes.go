@@ -64,6 +64,7 @@ type lanes struct {
 	slowest   func() time.Duration // what the slowest stage took of late
 	begun     time.Time            // when the last batch began of callers above suspicion
 	gathering bool                 // what waits is left to gather
+	ending    bool                 // nothing new is coming: no lane rests any more
 }
 
 // lane is one caller's queue.
@@ -160,12 +161,25 @@ func (l *lanes) length() int {
 	return l.queued
 }
 
+// finish lets every lane be served at once, for a node that stops: a rest keeps a flood from those who come, and nobody comes any more.
+func (l *lanes) finish() {
+	l.mu.Lock()
+	l.ending = true
+	l.mu.Unlock()
+	select {
+	case l.bell <- struct{}{}:
+	default:
+	}
+}
+
+func (l *lanes) resting(c *lane, now time.Time) bool { return !l.ending && c.rests.After(now) }
+
 // cheapest gives the queued lane that has cost the least and does not rest, of all or of those above suspicion.
 func (l *lanes) cheapest(trusted bool) *lane {
 	var best *lane
 	now := l.now()
 	for _, c := range l.active {
-		if c.rests.After(now) {
+		if l.resting(c, now) {
 			continue
 		}
 		if (best == nil || c.spent < best.spent) && !(trusted && l.suspect(c)) {
@@ -179,7 +193,7 @@ func (l *lanes) cheapest(trusted bool) *lane {
 func (l *lanes) awake() (tasks int) {
 	now := l.now()
 	for _, c := range l.active {
-		if !c.rests.After(now) {
+		if !l.resting(c, now) {
 			tasks += len(c.tasks)
 		}
 	}

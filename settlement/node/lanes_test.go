@@ -211,3 +211,31 @@ func TestForgottenCallersLeaveNothing(t *testing.T) {
 		t.Fatalf("%d callers are remembered", len(l.byCaller))
 	}
 }
+
+// TestALaneRestsUntilTheNodeStops: what a caller with false proofs has waiting is not served while it rests, and at once when the node stops.
+func TestALaneRestsUntilTheNodeStops(t *testing.T) {
+	var now time.Duration
+	l := newLanes(100, 100, func() time.Time { return time.Unix(0, int64(now)) })
+	put := func() *task {
+		c, err := l.enter("bank", func() time.Duration { return 0 })
+		if err != nil {
+			t.Fatal(err)
+		}
+		waits := &task{candidate: &settlement.Candidate{Jobs: make([]settlement.Job, 1)}, lane: c}
+		l.put(waits)
+		return waits
+	}
+	first := put()
+	if batch, _, _ := l.take(8); len(batch) != 1 {
+		t.Fatal("the first was not served")
+	}
+	l.charge([]*task{first}, []error{errFalse}, 100*time.Millisecond)
+	second := put()
+	if batch, _, wait := l.take(8); len(batch) != 0 || wait < 100*time.Millisecond {
+		t.Fatalf("%d were served of a lane that rests, the next in %v", len(batch), wait)
+	}
+	l.finish()
+	if batch, _, _ := l.take(8); len(batch) != 1 || batch[0] != second {
+		t.Fatal("a node that stops waits for a lane that rests")
+	}
+}

@@ -354,9 +354,10 @@ func parallel(n int, do func(int)) {
 }
 
 // Stop takes nothing in any more, finishes what is inside, and ends. When ctx ends first, what is not durable yet is dropped unanswered; a
-// client sends it again. It returns why the node ended, if that was not Stop.
+// client sends it again, and Stop says how many there were. It returns why the node ended, if that was not Stop.
 func (n *Node) Stop(ctx context.Context) error {
 	n.once.Do(func() { close(n.down) })
+	n.lanes.finish()
 	for n.waiting.Load() > 0 && n.ctx.Err() == nil && ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
@@ -364,19 +365,26 @@ func (n *Node) Stop(ctx context.Context) error {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
+	var dropped error
+	if left := n.waiting.Load(); left > 0 && n.ctx.Err() == nil {
+		dropped = fmt.Errorf("node: %d entries were dropped unanswered: %w", left, ctx.Err())
+	}
 	if n.ctx.Err() == nil && n.seq != nil {
 		n.saveSnapshot(ctx)
 	}
 	n.cancel(ErrStopped)
 	<-n.ended
-	err := n.journal.Close()
+	err := errors.Join(dropped, n.journal.Close())
 	if cause := context.Cause(n.ctx); !errors.Is(cause, ErrStopped) {
 		return errors.Join(cause, err)
 	}
 	if n.seq == nil {
 		return err
 	}
-	if _, kept := n.keepOnce(ctx, nil); kept != nil {
+	// One small write, also when the time to stop in order is over: the next start then need not ask the witnesses for what they have given.
+	brief, done := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer done()
+	if _, kept := n.keepOnce(brief, nil); kept != nil {
 		err = errors.Join(err, fmt.Errorf("keep the checkpoint: %w", kept))
 	}
 	return err

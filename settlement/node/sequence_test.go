@@ -387,7 +387,7 @@ func TestNodeThatIsStoppedAmidAWriteAnswersNobody(t *testing.T) {
 	second := p.ahead(p.transfer())
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := p.n.Stop(ended); !errors.Is(err, context.Canceled) { // the checkpoint was not kept
+	if err := p.n.Stop(ended); !errors.Is(err, context.Canceled) { // both were dropped
 		t.Fatal(err)
 	}
 	p.answered(first, ErrStopped, 0)
