@@ -9,8 +9,9 @@ import (
 // renew it, and when its own role is over (L12.1 to L12.3). It does nothing
 // itself, draws nothing by chance and asks no clock: times are readings of any
 // clock of the node's own that never goes back, and are compared with nothing
-// but each other. The node and its simulation share it. Not safe for concurrent
-// use.
+// but each other. The simulation of several nodes (settlement/sim) decides by
+// it; node.Member keeps L12.1 to L12.3 in code of its own. Not safe for
+// concurrent use.
 type LeaseWatch struct {
 	name, me string
 	length   time.Duration

@@ -362,8 +362,12 @@ func (c *cluster) checkNode(m *member) error {
 	return nil
 }
 
-// finish lets all nodes come to the end of the log.
+// finish lets all nodes come to the end of the log. A leader whose last block
+// arrived after it had given it up finds out with the next that it writes.
 func (c *cluster) finish() (*settlement.State, error) {
+	for _, m := range c.members {
+		m.due = true
+	}
 	for range 12 {
 		c.slots(4, false)
 	}

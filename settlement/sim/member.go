@@ -20,6 +20,7 @@ type member struct {
 	life   int     // starts so far
 	up     bool
 	busy   bool   // it is in the middle of something; its work is one thread
+	due    bool   // it writes a block at its next step, with nothing in it if need be
 	back   uint64 // when it starts again, of those that are down
 
 	cutStore, cutClients, cutPeers, cutWitnesses uint64 // until when
@@ -586,7 +587,8 @@ func (m *member) step() {
 		}
 		made = append(made, p)
 	}
-	idle := m.seq.State().MayExpire(m.asked, 0) && m.c.rand.Chance(0.1)
+	idle := m.due || m.seq.State().MayExpire(m.asked, 0) && m.c.rand.Chance(0.1)
+	m.due = false
 	for i, p := range made {
 		if m.c.w.bug.answerFirst {
 			m.c.w.unchecked = true
