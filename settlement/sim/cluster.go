@@ -362,9 +362,10 @@ func (c *cluster) checkNode(m *member) error {
 	return nil
 }
 
-// finish lets all nodes come to the end of the log. A leader whose last block
+// finish ends the faults and lets all nodes come to the end of the log. A leader whose last block
 // arrived after it had given it up finds out with the next that it writes.
 func (c *cluster) finish() (*settlement.State, error) {
+	c.rest()
 	for _, m := range c.members {
 		m.due = true
 	}
