@@ -1,6 +1,9 @@
 package settlement
 
-import "context"
+import (
+	"context"
+	"strings"
+)
 
 // Lease is what a shared store says about which of its nodes sequences. It is
 // advice, so that nodes do not fence each other all the time. Safety never rests
@@ -9,7 +12,8 @@ type Lease struct {
 	// Serial counts the changes of the lease, renewals among them; 0 before the
 	// first. Whoever watches it needs no clock in common with the holder.
 	Serial uint64
-	// Holder names the start of a node that sequences; empty when nobody does.
+	// Holder names the start of a node that sequences, as node/start; empty when
+	// nobody does.
 	Holder string
 	// URL is where the holder takes what other nodes forward.
 	URL string
@@ -17,6 +21,14 @@ type Lease struct {
 	Millis uint64
 	// Epoch is the fencing epoch of the holder, 0 until it has taken one.
 	Epoch uint64
+}
+
+// Node is the holder without its start.
+func (l Lease) Node() string {
+	if i := strings.LastIndexByte(l.Holder, '/'); i >= 0 {
+		return l.Holder[:i]
+	}
+	return l.Holder
 }
 
 // Leaser is a Store that several nodes share.

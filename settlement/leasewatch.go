@@ -1,17 +1,13 @@
 package settlement
 
-import (
-	"strings"
-	"time"
-)
+import "time"
 
 // LeaseWatch is what one node makes of the lease: when to take it, when to
 // renew it, and when its own role is over (L12.1 to L12.3). It does nothing
 // itself, draws nothing by chance and asks no clock: times are readings of any
 // clock of the node's own that never goes back, and are compared with nothing
-// but each other. The simulation of several nodes (settlement/sim) decides by
-// it; node.Member keeps L12.1 to L12.3 in code of its own. Not safe for
-// concurrent use.
+// but each other. The nodes (node.Member) and the simulation of several
+// nodes (settlement/sim) decide by it. Not safe for concurrent use.
 type LeaseWatch struct {
 	name, me string
 	length   time.Duration
@@ -74,7 +70,7 @@ func (w *LeaseWatch) stale(now, late time.Duration) bool {
 // has run out, is its own, or at the first look is of its former life. The
 // attempt is a ChangeLease from View's serial.
 func (w *LeaseWatch) MayTake(now time.Duration) bool {
-	mine := w.known && (w.seen.Holder == w.me || !w.joined && nodeOf(w.seen.Holder) == w.name)
+	mine := w.known && (w.seen.Holder == w.me || !w.joined && w.seen.Node() == w.name)
 	w.joined = true
 	return w.known && !w.blind && now >= w.rest && (mine || w.stale(now, w.late))
 }
@@ -126,12 +122,4 @@ func (w *LeaseWatch) Reread(lease Lease, now, late time.Duration) (lost bool) {
 	}
 	w.serial = lease.Serial
 	return false
-}
-
-// nodeOf takes the start off a holder.
-func nodeOf(holder string) string {
-	if i := strings.LastIndexByte(holder, '/'); i >= 0 {
-		return holder[:i]
-	}
-	return holder
 }

@@ -52,38 +52,24 @@ var (
 type Member struct {
 	cfg   MemberConfig
 	store settlement.Leaser
-	me    string // holder of the lease: the name and this start of it
 	log   *slog.Logger
 
 	node    atomic.Pointer[Node]
-	view    atomic.Pointer[view]
 	changed *bell // rings when node has changed
 
-	serial uint64 // of the lease as this node last wrote it; used by run alone, as what follows
-	wrote  time.Time
-	pause  time.Time     // no attempt before
-	jitter time.Duration // by how much the next attempt is late
-	joined bool          // the first look at the lease is over
-	blind  bool          // the last look failed
+	mu    sync.Mutex             // guards what follows; run alone changes it
+	watch *settlement.LeaseWatch // by the clock since start
+	term  context.Context        // ends when the lease passes to another holder
+	pass  context.CancelFunc
+
+	start time.Time
+	blind bool // the last look at the lease failed; used by run alone
 
 	ctx    context.Context // ends when the member stops
 	cancel context.CancelCauseFunc
 	once   sync.Once
 	ended  chan struct{} // closed when run and the last node have ended
 	stop   chan context.Context
-}
-
-// view is the lease as this node sees it.
-type view struct {
-	settlement.Lease
-	seen time.Time       // when its serial was first seen, by this node's own clock
-	ctx  context.Context // ends when the lease passes to another holder
-	pass context.CancelFunc
-}
-
-// stale: nobody changed the lease for as long as its holder said, and late longer.
-func (v *view) stale(late time.Duration) bool {
-	return v.Holder == "" || time.Since(v.seen) > time.Duration(v.Millis)*time.Millisecond+late
 }
 
 // Join rebuilds the state from the store and takes part. It takes the lease if that is free, or was held by a node of the same name, and
@@ -101,8 +87,8 @@ func Join(ctx context.Context, cfg MemberConfig) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Member{cfg: cfg, store: store, me: cfg.Name + "/" + rand.Text(), log: cfg.Node.Log.With("node", cfg.Name), changed: newBell(),
-		ended: make(chan struct{}), stop: make(chan context.Context, 1)}
+	m := &Member{cfg: cfg, store: store, log: cfg.Node.Log.With("node", cfg.Name), changed: newBell(), start: time.Now(),
+		watch: settlement.NewLeaseWatch(cfg.Name, rand.Text(), cfg.Lease), ended: make(chan struct{}), stop: make(chan context.Context, 1)}
 	m.cfg.Node.Log = m.log
 	m.cfg.Node.peers = &peers{}
 	if cfg.Forward != nil {
@@ -114,6 +100,7 @@ func Join(ctx context.Context, cfg MemberConfig) (*Member, error) {
 		}
 	}
 	m.ctx, m.cancel = context.WithCancelCause(context.Background())
+	m.term, m.pass = context.WithCancel(m.ctx)
 	n, err := begin(ctx, m.cfg.Node, state, nil)
 	if err != nil {
 		return nil, err
@@ -161,49 +148,86 @@ func (m *Member) run() {
 	}
 }
 
-// look reads the lease.
-func (m *Member) look(ctx context.Context) {
-	lease, err := m.store.Lease(ctx)
-	if err != nil {
-		if !m.blind && m.ctx.Err() == nil {
-			m.log.Warn("the lease cannot be read", "error", err)
-		}
-		m.blind = true
-		return
-	}
-	m.blind = false
-	m.saw(lease)
-}
+// clock is what the lease is watched by: it never goes back, and says nothing to other nodes.
+func (m *Member) clock() time.Duration { return time.Since(m.start) }
 
-func (m *Member) saw(lease settlement.Lease) {
-	old := m.view.Load()
-	if old != nil && old.Lease == lease {
-		return
+// note changes what this node makes of the lease.
+func (m *Member) note(change func(w *settlement.LeaseWatch, now, late time.Duration)) {
+	m.mu.Lock()
+	before, known := m.watch.View()
+	change(m.watch, m.clock(), mathrand.N(m.cfg.Lease/8))
+	lease, _ := m.watch.View()
+	passed := known && before.Holder != lease.Holder
+	if passed {
+		m.pass()
+		m.term, m.pass = context.WithCancel(m.ctx)
 	}
-	next := &view{Lease: lease, seen: time.Now()}
-	if old != nil && old.Holder == lease.Holder {
-		next.ctx, next.pass = old.ctx, old.pass
-	} else {
-		next.ctx, next.pass = context.WithCancel(m.ctx)
-	}
-	m.view.Store(next)
-	if old != nil && old.Holder != lease.Holder {
-		old.pass()
-		m.jitter = mathrand.N(m.cfg.Lease / 8)
+	m.mu.Unlock()
+	if passed {
 		m.log.Info("the lease has passed on", "holder", lease.Holder, "url", lease.URL, "epoch", lease.Epoch)
 	}
 }
 
-// write changes the lease from what this node last saw of it.
+// ask gives an answer of what this node makes of the lease.
+func ask[T any](m *Member, question func(w *settlement.LeaseWatch, now time.Duration) T) T {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return question(m.watch, m.clock())
+}
+
+// seen is the lease as this node saw it last, none before it saw one.
+func (m *Member) seen() settlement.Lease {
+	return ask(m, func(w *settlement.LeaseWatch, _ time.Duration) settlement.Lease {
+		lease, _ := w.View()
+		return lease
+	})
+}
+
+func (m *Member) stale() bool {
+	return ask(m, func(w *settlement.LeaseWatch, now time.Duration) bool { return w.Stale(now) })
+}
+
+// sure: no other node can lead yet (L12.9).
+func (m *Member) sure() bool {
+	return ask(m, func(w *settlement.LeaseWatch, now time.Duration) bool { return w.Sure(now) })
+}
+
+// rest puts the next attempt to take the lease off.
+func (m *Member) rest(d time.Duration) {
+	m.note(func(w *settlement.LeaseWatch, now, _ time.Duration) { w.Rest(now + d) })
+}
+
+// look reads the lease.
+func (m *Member) look(ctx context.Context) {
+	lease, err := m.store.Lease(ctx)
+	m.note(func(w *settlement.LeaseWatch, now, late time.Duration) {
+		if err != nil {
+			w.Missed()
+		} else {
+			w.Saw(lease, now, late)
+		}
+	})
+	if err != nil && !m.blind && m.ctx.Err() == nil {
+		m.log.Warn("the lease cannot be read", "error", err)
+	}
+	m.blind = err != nil
+}
+
+// write changes the lease from a serial.
 func (m *Member) write(ctx context.Context, serial uint64, holder string, epoch uint64) (bool, error) {
 	lease := settlement.Lease{Holder: holder, URL: m.cfg.URL, Millis: uint64(m.cfg.Lease.Milliseconds()), Epoch: epoch}
+	sent := m.clock()
 	changed, err := m.store.ChangeLease(ctx, serial, lease)
 	if err == nil && changed {
-		lease.Serial = serial + 1
-		m.serial, m.wrote = lease.Serial, time.Now()
-		m.saw(lease)
+		m.note(func(w *settlement.LeaseWatch, now, late time.Duration) { w.Wrote(serial, lease, sent, now, late) })
 	}
 	return changed, err
+}
+
+// renew writes the lease as this node last wrote it, with an epoch.
+func (m *Member) renew(ctx context.Context, epoch uint64) (bool, error) {
+	serial := ask(m, func(w *settlement.LeaseWatch, _ time.Duration) uint64 { return w.Serial() })
+	return m.write(ctx, serial, m.watch.Me(), epoch)
 }
 
 // lead renews the lease of a node that sequences, and makes it follow when it must not go on.
@@ -213,29 +237,28 @@ func (m *Member) lead(ctx context.Context) {
 		m.demote(n)
 		return
 	}
-	if time.Since(m.wrote) < m.cfg.Lease/4 {
+	if !ask(m, func(w *settlement.LeaseWatch, now time.Duration) bool { return w.MustRenew(now) }) {
 		return
 	}
-	changed, err := m.write(ctx, m.serial, m.me, n.seq.Epoch())
+	changed, err := m.renew(ctx, n.seq.Epoch())
 	if err == nil && changed {
 		return
 	}
 	// Either the lease is another's, or an earlier change of ours was not answered.
 	lease, read := m.store.Lease(ctx)
-	if err := errors.Join(err, read); err != nil && (read != nil || lease.Holder == m.me) {
+	if err := errors.Join(err, read); err != nil && (read != nil || lease.Holder == m.watch.Me()) {
 		if m.ctx.Err() == nil && n.ctx.Err() == nil {
 			m.log.Warn("the lease was not renewed", "error", err)
 		}
-		m.wrote = time.Now().Add(-m.cfg.Lease / 4 * 3 / 4) // again soon
+		m.note(func(w *settlement.LeaseWatch, now, _ time.Duration) { w.Unanswered(now) })
 		return
 	}
-	m.saw(lease)
-	if lease.Holder == m.me {
-		m.serial = lease.Serial
-		return
+	lost := false
+	m.note(func(w *settlement.LeaseWatch, now, late time.Duration) { lost = w.Reread(lease, now, late) })
+	if lost {
+		n.fail(fmt.Errorf("%w: %s", errLost, lease.Holder))
+		m.demote(n)
 	}
-	n.fail(fmt.Errorf("%w: %s", errLost, lease.Holder))
-	m.demote(n)
 }
 
 // demote turns a node that has ended into one that follows. What it has taken in and not answered ends as unknown, which a caller is told
@@ -248,7 +271,7 @@ func (m *Member) demote(n *Node) {
 		return
 	}
 	m.log.Warn("the node follows now", "epoch", n.seq.Epoch(), "error", cause)
-	m.pause = time.Now().Add(m.cfg.Lease/8 + mathrand.N(m.cfg.Lease/8))
+	m.rest(m.cfg.Lease/8 + mathrand.N(m.cfg.Lease/8))
 	m.enter(m.ctx, n.state.Load(), nil, n.began)
 }
 
@@ -285,7 +308,7 @@ func (m *Member) enter(ctx context.Context, state *settlement.State, seq *settle
 		if seq != nil {
 			m.log.Warn("the node does not sequence", "error", err)
 			seq = nil // follow, and try later
-			m.pause = time.Now().Add(m.cfg.Lease / 4)
+			m.rest(m.cfg.Lease / 4)
 			continue
 		}
 		m.log.Warn("the node cannot follow", "error", err)
@@ -298,20 +321,17 @@ func (m *Member) enter(ctx context.Context, state *settlement.State, seq *settle
 
 // follow lets a node that follows take the lease when that is free or has run out.
 func (m *Member) follow(ctx context.Context) {
-	n, v := m.node.Load(), m.view.Load()
+	n := m.node.Load()
 	if cause := n.Err(); cause != nil {
 		m.fail(cause)
 		return
 	}
-	// A lease of this node's name that it finds when it starts is of its own former life.
-	mine := v != nil && (v.Holder == m.me || !m.joined && nameOf(v.Holder) == m.cfg.Name)
-	m.joined = true
-	if v == nil || m.blind || time.Now().Before(m.pause) || !mine && !v.stale(m.jitter) {
+	if !ask(m, func(w *settlement.LeaseWatch, now time.Duration) bool { return w.MayTake(now) }) {
 		return
 	}
 	brief, done := context.WithTimeout(ctx, m.cfg.Lease/2)
 	defer done()
-	changed, err := m.write(brief, v.Serial, m.me, 0)
+	changed, err := m.write(brief, m.seen().Serial, m.watch.Me(), 0)
 	if err != nil || !changed {
 		if err != nil {
 			m.log.Warn("the lease was not taken", "error", err)
@@ -331,20 +351,26 @@ func (m *Member) promote(ctx context.Context, n *Node) {
 	bounded, done := context.WithTimeout(ctx, m.cfg.Lease)
 	defer done()
 	seq, err := m.acquire(bounded, n)
+	if err == nil && !m.sure() {
+		// It took long, or the process stood still: only a lease that nobody has taken since is a leader's.
+		if changed, failed := m.renew(bounded, seq.Epoch()); failed != nil || !changed {
+			err = errors.Join(errLost, failed)
+		}
+	}
 	if err = errors.Join(err, closed); err != nil {
 		if errors.Is(err, settlement.ErrStoreCorrupt) {
 			m.fail(err)
 			return
 		}
 		m.log.Warn("the ledger was not taken over", "error", err)
-		m.pause = time.Now().Add(m.cfg.Lease / 4)
+		m.rest(m.cfg.Lease / 4)
 		m.enter(ctx, n.state.Load(), nil, n.began)
 		return
 	}
 	m.enter(ctx, n.state.Load(), seq, n.began)
 	if m.node.Load().seq != nil && m.Err() == nil {
 		m.log.Info("the node sequences now", "epoch", seq.Epoch(), "height", n.state.Load().Height(), "took", time.Since(start).Round(time.Millisecond))
-		m.wrote = time.Time{} // write the epoch into the lease at once
+		m.note(func(w *settlement.LeaseWatch, _, _ time.Duration) { w.Lead() }) // write the epoch into the lease at once
 	}
 }
 
@@ -388,7 +414,7 @@ func (m *Member) leave(ctx context.Context) {
 	}
 	if n.seq != nil {
 		brief, done := context.WithTimeout(context.WithoutCancel(ctx), m.cfg.Lease/2)
-		if changed, err := m.write(brief, m.serial, "", n.seq.Epoch()); err != nil || !changed {
+		if changed, err := m.write(brief, ask(m, func(w *settlement.LeaseWatch, _ time.Duration) uint64 { return w.Serial() }), "", n.seq.Epoch()); err != nil || !changed {
 			m.log.Warn("the lease was not given up; another node waits until it runs out", "error", err)
 		}
 		done()
@@ -410,7 +436,7 @@ func (m *Member) Submit(ctx context.Context, leaf []byte, segments [][]byte) (se
 		if m.cfg.Forward == nil || m.cfg.Forwarded != nil && m.cfg.Forwarded(ctx) {
 			return settlement.Result{}, entry.Refuse(entry.TryLater, "this node does not sequence")
 		}
-		if m.leader() == nil {
+		if _, _, known := m.leader(); !known {
 			return settlement.Result{}, errNoLeader
 		}
 	}
@@ -418,37 +444,46 @@ func (m *Member) Submit(ctx context.Context, leaf []byte, segments [][]byte) (se
 	switch {
 	case err != nil && entry.CodeOf(err) == "" && n.ctx.Err() != nil && ctx.Err() == nil:
 		return settlement.Result{}, entry.Refuse(entry.TryLater, "the node has ended what it did for the ledger; nothing is known of the entry")
-	case err != nil || n.seq != nil:
+	case err != nil && n.seq != nil && entry.CodeOf(err) != entry.TryLater && (!m.sure() || entry.CodeOf(err) == entry.AnchorUnknown && m.behind(ctx, n)):
+		// No block of its own stands for a refusal: the ledger may have left the state behind that it rests on (L12.9).
+		return settlement.Result{}, entry.Refuse(entry.TryLater, "the node may have lost its lease")
+	case err != nil:
 		return result, err
 	}
-	// An answer may be followed at once by a read from this node.
+	// An answer may be followed at once by a read from this node, and a leader that was fenced has not applied what it finds in the store.
 	if err := m.WaitBlock(ctx, result.Height); err != nil && !errors.Is(err, ErrStopped) {
 		return settlement.Result{}, err
 	}
 	return result, nil
 }
 
+// behind tells whether the store may hold blocks that the node has not applied.
+func (m *Member) behind(ctx context.Context, n *Node) bool {
+	head, err := m.store.Head(ctx)
+	return err != nil || head.Height > n.state.Load().Height()
+}
+
 var errNoLeader = entry.Refuse(entry.TryLater, "no node sequences now")
 
-// leader is the lease of another node that is not stale; nil where this node knows of none.
-func (m *Member) leader() *view {
-	if v := m.view.Load(); v != nil && v.Holder != m.me && !v.stale(0) {
-		return v
-	}
-	return nil
+// leader is the lease of another node that is not stale, with a context that ends when it passes on.
+func (m *Member) leader() (lease settlement.Lease, term context.Context, known bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	lease, _ = m.watch.View()
+	return lease, m.term, lease.Holder != m.watch.Me() && !m.watch.Stale(m.clock())
 }
 
 // forward hands entries to the node that holds the lease, and waits for the answers no longer than that node holds it: whoever lost the lease
 // may be a process that stands still.
 func (m *Member) forward(ctx context.Context, entries []Forwarded) ([]Answer, error) {
-	v := m.leader()
-	if v == nil {
+	lease, term, known := m.leader()
+	if !known {
 		return nil, errNoLeader
 	}
 	call, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(v.ctx, cancel)()
-	return m.cfg.Forward(call, v.URL, entries)
+	defer context.AfterFunc(term, cancel)()
+	return m.cfg.Forward(call, lease.URL, entries)
 }
 
 // Ready names why the node should be sent no entries now: as Node.Ready and, in a node that follows or has no role at the moment, CheckLeader.
@@ -461,7 +496,7 @@ func (m *Member) Ready(ctx context.Context) []string {
 		return []string{CheckLeader}
 	}
 	failed := n.Ready(ctx)
-	if v := m.view.Load(); n.seq == nil && (v == nil || v.stale(0)) {
+	if n.seq == nil && m.stale() {
 		failed = append(failed, CheckLeader)
 	}
 	return failed

@@ -23,23 +23,13 @@ type Role struct {
 func (m *Member) Role() Role {
 	n := m.node.Load()
 	r := Role{Name: m.cfg.Name, Leads: n.seq != nil}
-	if v := m.view.Load(); v != nil && v.Holder != "" {
-		r.Leader, r.URL, r.Epoch = nameOf(v.Holder), v.URL, v.Epoch
+	if lease := m.seen(); lease.Holder != "" {
+		r.Leader, r.URL, r.Epoch = lease.Node(), lease.URL, lease.Epoch
 	}
 	if r.Leads { // the lease says so a moment later
 		r.Epoch = n.seq.Epoch()
 	}
 	return r
-}
-
-// nameOf takes the start off a holder.
-func nameOf(holder string) string {
-	for i := len(holder) - 1; i >= 0; i-- {
-		if holder[i] == '/' {
-			return holder[:i]
-		}
-	}
-	return holder
 }
 
 // What is read is answered by the node of the current role. Counters of Status begin with it.

@@ -471,13 +471,18 @@ func TestOfWhatGetsNoAnswerNothingIsKnown(t *testing.T) {
 	}
 	// The lease passes on in the middle of a call.
 	calls := make(chan struct{})
-	p.holding(func(Forwarded) error { close(calls); <-p.follower.view.Load().ctx.Done(); return context.Canceled })
+	p.holding(func(Forwarded) error {
+		close(calls)
+		_, term, _ := p.follower.leader()
+		<-term.Done()
+		return context.Canceled
+	})
 	answer := make(chan error, 1)
 	go func() { _, err := at(p.follower, "", other); answer <- err }()
 	<-calls
-	lease := p.follower.view.Load().Lease
+	lease := p.follower.seen()
 	lease.Holder, lease.URL = "three/x", "http://three"
-	p.follower.saw(lease)
+	p.follower.note(func(w *settlement.LeaseWatch, now, late time.Duration) { w.Saw(lease, now, late) })
 	if err := <-answer; entry.CodeOf(err) != entry.TryLater {
 		t.Errorf("the lease has passed on: %v", err)
 	}

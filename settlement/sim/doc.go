@@ -11,7 +11,7 @@
 //
 // In half of the worlds two to four nodes run the ledger over one store, under a
 // lease, each on a clock of its own that is too fast or too slow. They decide by
-// settlement.LeaseWatch: the rules of node.Member, and L12.9. A node stands still, for longer
+// settlement.LeaseWatch, as node.Member does. A node stands still, for longer
 // than its lease, or dies, before or after any call of the store; requests and
 // answers are lost, or arrive after they were given up; nodes are cut off from
 // the store, from clients, from witnesses and from each other; a follower reads
