@@ -165,8 +165,12 @@ func (r *Relayer) observe(ctx context.Context, work *sync.WaitGroup, o bridge.Ob
 		got.loading = false
 		if err == nil {
 			got.signed, got.size = signed, sizeOf(signed)
-		} else {
+		}
+		switch {
+		case err != nil:
 			a.after = time.Now().Add(rest)
+		case got.size < o.AtLeast || got.size > peer.mirror.Size():
+			a.after = time.Now().Add(soon) // the blocks under it are not here yet
 		}
 		r.mu.Unlock()
 		r.nudge()
