@@ -1,6 +1,6 @@
 // Command bench measures what a ledger does on this machine, prints all of it, and records it with plots.
 //
-//	go run ./bench                                  everything, about 20 minutes; writes bench/results/speed.md and its plots
+//	go run ./bench                                  everything, about 12 minutes; writes bench/results/speed.md and its plots
 //	go run ./bench -quick                           everything at small sizes, about two minutes; prints alone
 //	go run ./bench -only latency,flood -out DIR     some of it, to another folder
 //	go run ./bench -readme README.md                everything, and the table of goals into a document
